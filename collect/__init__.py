@@ -1,0 +1,1 @@
+"""Who said what, under which consent: recordings enter here."""

@@ -1,0 +1,246 @@
+"""Take a folder of recordings into the ledger: `python -m collect.ingest RECIPE [key.path=value ...]`.
+
+Every clip is bound to a speaker and a consent; one without is refused and listed. What the ledger holds
+already is not taken in again.
+"""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from collect.audio import Decoded, Refused, decode
+from collect.consent import Event
+from collect.ledger import Ledger, Speaker, open_ledger
+from collect.metadata import Entry, entries, read_table
+from recipes.command import next_command, run
+from recipes.provenance import code_version, package_versions, write_text
+from recipes.records import LANGUAGES, PURPOSES, Clip
+from recipes.schema import Basis, Collect, Recipe, UserError
+
+_SHOWN = 20  # refusals printed; all of them are in refused.csv
+
+
+@dataclass
+class Count:
+    """What came of the rows."""
+
+    new: int = 0
+    known: int = 0
+    hours: float = 0.0
+    refused: list[tuple[str, str, str]] = field(default_factory=list)  # place, file, reason
+
+
+def main(recipe: Recipe) -> int:
+    rows = entries(recipe.collect)
+    consents = read_consents(recipe.collect)
+    with open_ledger(recipe) as ledger:
+        count = take_in(ledger, recipe.collect, rows, consents)
+        kept = list(ledger.clips())
+    write_beside(recipe, count)
+    for place, file, reason in count.refused[:_SHOWN]:
+        print(f"{place}: {file}: {reason}")
+    if len(count.refused) > _SHOWN:
+        print(f"… and {len(count.refused) - _SHOWN} more, in {recipe.folder('collect') / 'refused.csv'}")
+    summarise(count, kept)
+    return 1 if count.refused else 0
+
+
+def take_in(
+    ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict[str, tuple[Event, bool]]
+) -> Count:
+    """Take each row's recording into the ledger, or note why not."""
+    count = Count()
+    folder = settings.source.resolve()
+    with Progress(console=Console(stderr=True)) as progress:
+        for entry in progress.track(rows, description="taking in"):
+            try:
+                clip, data = read(entry, settings, folder)
+                enrol(ledger, clip, entry, consents)
+                known = ledger.clip(clip.id)
+                if known:
+                    update(ledger, known, clip)
+                    count.known += 1
+                    continue
+                sound = decode(data, settings.max_minutes)
+                ledger.add(measured(clip, sound), sound.samples)
+                count.new += 1
+                count.hours += sound.duration_s / 3600
+            except Refused as reason:
+                count.refused.append((entry.place, entry.values["file"] or "(no file)", str(reason)))
+    return count
+
+
+def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:
+    """A row as a clip not yet measured, and its bytes. Raises Refused with the reason."""
+    values = entry.values
+    language = values["language"] or settings.language or ""
+    speaker = values["speaker"] or settings.speaker or ""
+    if not values["file"]:
+        raise Refused("names no file")
+    if not values["text"]:
+        raise Refused("has no transcript")
+    if not language:
+        raise Refused("has no language; give a column, or collect.language")
+    if language not in LANGUAGES:
+        raise Refused(f"language `{language}` is none of {', '.join(LANGUAGES)}")
+    if not speaker:
+        raise Refused("has no speaker; give a column, or collect.speaker for a corpus of one voice")
+    data = read_file(folder, values["file"], settings.max_file_mib)
+    clip = Clip.model_validate(
+        {
+            "id": hashlib.sha256(data).hexdigest(),
+            "speaker": speaker,
+            "language": language,
+            "dialect": values["dialect"] or None,
+            "region": values["region"] or None,
+            "transcript": values["text"],
+            "audio": "unkept",
+            "rate_hz": 1,
+            "duration_s": 1,
+            "source": values["file"],
+        }
+    )
+    return clip, data
+
+
+def read_file(folder: Path, name: str, max_mib: float) -> bytes:
+    """The bytes of a file named in a table. Raises Refused when it is not there, not inside, or too large."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise Refused("lies outside the folder of the source")
+    if not path.is_file():
+        raise Refused("no such file")
+    if (size := path.stat().st_size) > max_mib * 2**20:
+        raise Refused(f"{size / 2**20:.0f} MiB; at most {max_mib:g} (collect.max_file_mib)")
+    return path.read_bytes()
+
+
+def measured(clip: Clip, sound: Decoded) -> Clip:
+    """The clip with the rate and duration of its decoded samples."""
+    return clip.model_copy(update={"rate_hz": sound.rate_hz, "duration_s": sound.duration_s})
+
+
+def update(ledger: Ledger, known: Clip, clip: Clip) -> None:
+    """A clip met again: its facts may have been corrected, its speaker may not have changed."""
+    if known.speaker != clip.speaker:
+        raise Refused(f"the same recording is in the ledger as one of {known.speaker}")
+    facts = {"transcript", "language", "dialect", "region", "source"}
+    if known.origin != "prompt":  # a validated transcript outlives the table it came from
+        facts.remove("transcript")
+    same = {name: getattr(clip, name) for name in facts}
+    if any(getattr(known, name) != value for name, value in same.items()):
+        ledger.amend(known.model_copy(update=same))
+
+
+# ---------------------------------------------------------------- consent
+
+
+def enrol(ledger: Ledger, clip: Clip, entry: Entry, consents: dict[str, tuple[Event, bool]]) -> None:
+    """Enter a speaker and their consent. Raises Refused when they gave none."""
+    found = consents.get(clip.speaker) or consents.get("*")
+    if found is None:
+        raise Refused(f"no consent of speaker {clip.speaker}")
+    event, synthetic = found
+    facts = {"gender": entry.values["gender"] or None, "age_band": entry.values["age_band"] or None}
+    speaker = Speaker.model_validate({"code": clip.speaker, "synthetic": synthetic, **facts})
+    ledger.enrol(speaker, event.model_copy(update={"speaker": clip.speaker}))
+
+
+def read_consents(settings: Collect) -> dict[str, tuple[Event, bool]]:
+    """Consents by speaker, `*` for all, each with whether the voice is synthetic.
+
+    Raises UserError naming the row when the table or the basis cannot be read.
+    """
+    if settings.basis:
+        return {"*": (_from_basis(settings.basis), False)}
+    path = settings.source / (settings.consents or "consents.csv")
+    if settings.consents is None or not path.is_file():
+        raise UserError(
+            f"{path}: no table of consents; write one (speaker, purposes, notice, controller, given_on), "
+            "or give collect.basis"
+        )
+    return dict(_consent(path, number, row) for number, row in read_table(path))
+
+
+def _consent(path: Path, number: int, row: dict[str, str]) -> tuple[str, tuple[Event, bool]]:
+    missing = [name for name in ("speaker", "purposes", "notice", "controller", "given_on") if not row.get(name)]
+    if missing:
+        raise UserError(f"{path}:{number}: {missing[0]} is not given")
+    purposes = row["purposes"].replace(";", " ").split()
+    if unknown := [purpose for purpose in purposes if purpose not in PURPOSES]:
+        raise UserError(f"{path}:{number}: purpose `{unknown[0]}` is none of {', '.join(PURPOSES)}")
+    values = {
+        "speaker": row["speaker"],
+        "purposes": purposes,
+        "notice": row["notice"],
+        "controller": row["controller"],
+        "at": _date(f"{path}:{number}: given_on", row["given_on"]),
+        "expires": _date(f"{path}:{number}: expires_on", row["expires_on"]) if row.get("expires_on") else None,
+        "by": row.get("by") or "self",
+        "how": row.get("how") or "tick",
+    }
+    try:
+        event = Event.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UserError(f"{path}:{number}: {fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}") from None
+    return row["speaker"], (event, row.get("synthetic", "").lower() in ("true", "yes", "1"))
+
+
+def _from_basis(basis: Basis) -> Event:
+    return Event(
+        speaker="*",
+        purposes=basis.purposes,
+        notice=basis.notice,
+        controller=basis.controller,
+        at=_midnight(basis.given_on),
+        expires=_midnight(basis.expires_on) if basis.expires_on else None,
+        how="licence",
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _date(place: str, text: str) -> datetime:
+    try:
+        return _midnight(date.fromisoformat(text))
+    except ValueError:
+        raise UserError(f"{place}: `{text}` is not a date like 2026-01-31") from None
+
+
+# ---------------------------------------------------------------- results
+
+
+def write_beside(recipe: Recipe, count: Count) -> None:
+    """The list of refusals, the resolved recipe, and what made it."""
+    folder = recipe.folder("collect")
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("row", "file", "reason"), *count.refused])
+    write_text(folder / "refused.csv", out.getvalue())
+    write_text(folder / "recipe.yaml", recipe.text())
+    versions = [f"{name} {version}" for name, version in package_versions().items()]
+    write_text(folder / "versions.txt", "\n".join([f"code {code_version()}", *versions]) + "\n")
+
+
+def summarise(count: Count, kept: list[Clip]) -> None:
+    """What was done, what the ledger holds, and the next command."""
+    print(f"{count.new} clips new ({count.hours:.2f} h), {count.known} known, {len(count.refused)} refused")
+    print(f"the ledger holds {len(kept)} clips, {sum(clip.duration_s for clip in kept) / 3600:.2f} h")
+    for language, clips in sorted(Counter(clip.language for clip in kept).items()):
+        speakers = {clip.speaker for clip in kept if clip.language == language}
+        print(f"  {language}: {clips} clips, {len(speakers)} speakers")
+    print(next_command("prepare"))
+
+
+if __name__ == "__main__":
+    run(main, __doc__ or "")

@@ -1,0 +1,1 @@
+"""Compare systems: by ear, blind, and by measurement."""

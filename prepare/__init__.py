@@ -1,0 +1,1 @@
+"""Recordings become utterances: clean, timed, split, ready to train on."""

@@ -1,0 +1,202 @@
+"""Make the dataset from the ledger's clips: `python -m prepare RECIPE [key.path=value ...]`.
+
+Only clips whose speaker allowed `prepare.purpose` are read. What is finished is kept: a run that was
+stopped goes on where it stopped, and a second run does nothing.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+from collect.ledger import Ledger, open_ledger
+from prepare import dataset, parts, quality, steps, text, voice
+from prepare.clip import Clip
+from prepare.parts import Finished, Part
+from prepare.split import assign
+from prepare.workers import finish
+from recipes import records
+from recipes.command import run
+from recipes.records import Rejected, Split, Utterance
+from recipes.schema import Prepare, Recipe, UserError
+
+_SHOWN = 20  # rejections printed; all of them are in rejected.parquet
+
+
+def main(recipe: Recipe) -> int:
+    text.check_rules()
+    with parts.locked(recipe.folder("prepare")), open_ledger(recipe) as ledger:
+        choice = choose(ledger, recipe)
+        finish(choice.clips, prepare, recipe)
+        parts.keep_only(recipe, choice.permitted)
+        finished, faults = gather(recipe, choice)
+        show(faults, choice.left_out)
+        utterances = arrange(ledger, recipe, choice, finished)
+        publish(recipe, utterances, finished, choice.left_out + faults)
+    summarise(recipe, list(utterances.values()))
+    return 1 if faults else 0
+
+
+def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Finished, bytes]:
+    """One clip as an utterance: its facts and its FLAC bytes. Raises Reject where it cannot be one."""
+    text.check(clip.transcript, clip.language, settings.min_script_share)
+    original = Clip(*ledger.audio(clip, settings.purpose))
+    recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
+    utterance = recording = steps.resample(recording, settings.rate_hz)
+    if settings.vad:
+        recording = voice.reach_edges(voice.find_speech(recording, settings.vad))
+        utterance = steps.trim(recording, settings.vad.pad_s)
+    utterance = steps.require_duration(utterance, settings.min_duration_s, settings.max_duration_s)
+    if settings.min_snr_db is not None:
+        steps.require_snr(recording, settings.min_snr_db)
+    if settings.loudness_lufs is not None:
+        utterance = steps.set_loudness(utterance, settings.loudness_lufs)
+    utterance = steps.limit_peak(utterance)
+    audio = dataset.encode(utterance.samples, utterance.rate_hz)
+    return Finished(
+        text_normalized=text.normalise(clip.transcript, clip.language),
+        rate_hz=utterance.rate_hz,
+        duration_s=utterance.duration_s,
+        quality=quality.measure(original, recording, utterance),
+        audio=dataset.audio_digest(audio),
+    ), audio
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which clips are prepared. A clip is known by the name of its part."""
+
+    clips: dict[str, records.Clip] = field(default_factory=dict)
+    left_out: list[Rejected] = field(default_factory=list)  # no consent, or filtered out by the recipe
+    permitted: set[str] = field(default_factory=set)  # with consent, filtered out or not
+
+
+def choose(ledger: Ledger, recipe: Recipe) -> Choice:
+    """The clips that may be used and that the recipe asks for. Raises UserError when the ledger is empty."""
+    choice = Choice()
+    for clip in ledger.clips():
+        name, reason = parts.key(recipe, clip), filtered(clip, recipe.prepare)
+        if ledger.permit(clip, recipe.prepare.purpose):
+            choice.permitted.add(name)
+        else:
+            reason = f"consent does not cover {recipe.prepare.purpose}"
+        if reason:
+            choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))
+        else:
+            choice.clips[name] = clip
+    if not choice.clips and not choice.left_out:
+        raise UserError("the ledger holds no clip yet; run: python -m collect.ingest RECIPE")
+    return choice
+
+
+def filtered(clip: records.Clip, settings: Prepare) -> str | None:
+    """Why the recipe does not ask for this clip; None when it does."""
+    if settings.languages is not None and clip.language not in settings.languages:
+        return f"not in prepare.languages: {clip.language}"
+    if settings.speakers is not None and clip.speaker not in settings.speakers:
+        return f"not in prepare.speakers: {clip.speaker}"
+    return None
+
+
+def gather(recipe: Recipe, choice: Choice) -> tuple[dict[str, Finished], list[Rejected]]:
+    """What became of each clip: the finished ones, and those with a fault."""
+    finished, faults = {}, []
+    for name, clip in choice.clips.items():
+        part = parts.load(recipe, name) or Part(rejected="unreadable part: run the same command again")
+        if part.finished:
+            finished[name] = part.finished
+        else:
+            faults.append(Rejected(clip=clip.id, source=clip.source, reason=part.rejected or ""))
+    return finished, sorted(faults, key=lambda row: row.source)
+
+
+def show(faults: list[Rejected], left_out: list[Rejected]) -> None:
+    """The first clips with a fault, by name; and how many there are for each reason."""
+    for row in faults[:_SHOWN]:
+        print(f"{row.source}: {row.reason}", file=sys.stderr)
+    if len(faults) > _SHOWN:
+        print(f"... and {len(faults) - _SHOWN} more", file=sys.stderr)
+    for kind, count in Counter(row.reason.partition(":")[0] for row in faults).most_common():
+        print(f"rejected: {count} × {kind}")
+    for reason, count in Counter(row.reason for row in left_out).most_common():
+        print(f"left out: {count} × {reason}")
+
+
+def arrange(
+    ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]
+) -> dict[str, Utterance]:
+    """Utterances by the name of their part, with their split and still without their audio.
+
+    Raises UserError when nothing is left or the splits cannot be had; an earlier dataset is then removed,
+    because it holds what this recipe and these consents no longer give.
+    """
+    if recipe.prepare.split.by == "speaker":
+        group = {name: choice.clips[name].speaker for name in finished}
+    else:
+        group = {name: done.text_normalized for name, done in finished.items()}
+    try:
+        if not finished:
+            raise UserError("no clip came through, so there is no dataset; the reasons are above")
+        splits = assign(group.values(), recipe.prepare.split, recipe.seed)
+    except UserError:
+        dataset.remove(recipe)
+        raise
+    return {
+        name: utterance(ledger, choice.clips[name], done, splits[group[name]])
+        for name, done in finished.items()
+    }
+
+
+def utterance(ledger: Ledger, clip: records.Clip, done: Finished, split: Split) -> Utterance:
+    """A row of the dataset, without its audio. What describes the person needs a consent of its own."""
+    person = ledger.speaker(clip.speaker)
+    profile = ledger.permit(clip, "profile_data")
+    return Utterance(
+        id=clip.id,
+        clip=clip.id,
+        speaker=clip.speaker,
+        language=clip.language,
+        dialect=clip.dialect if profile else None,
+        region=clip.region if profile else None,
+        gender=person.gender if profile else None,
+        age_band=person.age_band if profile else None,
+        text=clip.transcript,
+        audio=b"",
+        split=split,
+        **done.model_dump(exclude={"audio"}),
+    )
+
+
+def publish(
+    recipe: Recipe, utterances: dict[str, Utterance], finished: dict[str, Finished], rejected: list[Rejected]
+) -> None:
+    """Write the dataset, unless it is there already. Audio is read one utterance at a time."""
+    rows = [(row, finished[name].audio) for name, row in utterances.items()]
+    if dataset.holds(recipe, dataset.version(recipe, rows, rejected)):
+        return
+    whole = (
+        row.model_copy(update={"audio": parts.load_audio(recipe, name, finished[name].audio)})
+        for name, row in utterances.items()
+    )
+    dataset.write(recipe, whole, rejected)
+
+
+def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
+    """What was made, and what to run next."""
+    for split in dataset.SPLITS:
+        print(f"{split:<5} {amount([row for row in utterances if row.split == split])}")
+    target = recipe.prepare.loudness_lufs
+    if target is not None and (quiet := sum(row.quality.loudness_lufs < target - 0.5 for row in utterances)):
+        print(f"{quiet} utterances stay below {target:g} LUFS, because their peaks would clip")
+    print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
+    print("next: python -m train RECIPE")
+
+
+def amount(rows: list[Utterance]) -> str:
+    """How much speech, by how many people."""
+    minutes = sum(row.duration_s for row in rows) / 60
+    length = f"{minutes / 60:7.1f} h  " if minutes > 100 else f"{minutes:7.1f} min"
+    return f"{len(rows):6} utterances {length} {len({row.speaker for row in rows}):5} speakers"
+
+
+if __name__ == "__main__":
+    run(main, __doc__ or "")

@@ -1,0 +1,278 @@
+"""The dataset between prepare and train: its features; write, open, verify.
+
+On disk, in the stage's folder: `versions/HASH/` with one Arrow table a split, `rejected.parquet`,
+`lineage.json` and `recipe.yaml`; and `dataset`, a link to the version that holds. A version's name
+is the hash of its rows, of its rejections and of the settings that made it.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import soundfile
+import yaml
+from pydantic import ValidationError
+
+from prepare.clip import Samples
+from recipes import provenance
+from recipes.records import Lineage, Rejected, Split, Utterance
+from recipes.schema import Recipe, UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+_BATCH = 64  # rows held in memory while writing
+_SHARD_BYTES = 500_000_000
+
+
+def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
+    """The recipe's dataset: `train`, `valid` and `test`, with the fields of `Utterance` as columns.
+
+    Rows stay on disk until they are read; audio is FLAC bytes, see `decode`. A split without a share
+    is there and empty. Raises UserError when there is none, when it cannot be read, or when it was
+    made with other settings than the recipe's.
+    """
+    import datasets
+
+    folder = dataset_folder(recipe)
+    again = "run: python -m prepare RECIPE"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no dataset yet; {again}")
+    try:
+        made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        found = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())}); {again}") from None
+    if changed := _differences(made, recipe):
+        raise UserError(f"{folder}: made with other settings ({changed}); {again}")
+    return found
+
+
+def decode(audio: bytes) -> Samples:
+    """FLAC bytes of a row as samples: float32 (n,)."""
+    samples, _ = soundfile.read(io.BytesIO(audio), dtype="float32")
+    return np.asarray(samples, dtype=np.float32)
+
+
+def encode(samples: Samples, rate_hz: int) -> bytes:
+    """Samples, float32 (n,) within ±1, as 16-bit FLAC."""
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate_hz, format="FLAC", subtype="PCM_16")
+    return out.getvalue()
+
+
+def dataset_folder(recipe: Recipe) -> Path:
+    """Where the recipe's dataset is, or will be. Its lineage: `recipes.provenance.read_lineage`."""
+    return recipe.folder("prepare") / "dataset"
+
+
+def dataset_hash(recipe: Recipe) -> str:
+    """The name of the version that holds: what an adapter's lineage names as its parent."""
+    return dataset_folder(recipe).resolve(strict=True).name
+
+
+def features() -> "datasets.Features":
+    """The columns, in the order of `Utterance`."""
+    from datasets import Features, List, Value
+
+    text, real, whole = Value("string"), Value("float64"), Value("int64")
+    word = {"text": text, "start_s": real, "end_s": real, "score": real}
+    columns = dict.fromkeys(Utterance.model_fields, text)
+    columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real, "words": List(word)}
+    quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
+    return Features(columns | {"quality": dict.fromkeys(quality, real)})
+
+
+def version(recipe: Recipe, rows: Iterable[tuple[Utterance, str]], rejected: Iterable[Rejected]) -> str:
+    """The hash that names a dataset. `rows`: utterances, of any audio, with its digest."""
+    parts = [utterance.model_dump_json(exclude={"audio"}) + digest for utterance, digest in rows]
+    parts += [row.model_dump_json() for row in rejected]
+    return provenance.digest([json.dumps(_settings(recipe), sort_keys=True), *parts])
+
+
+def audio_digest(audio: bytes) -> str:
+    """SHA-256 of an utterance's FLAC bytes."""
+    return hashlib.sha256(audio).hexdigest()
+
+
+def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Sequence[Rejected] = ()) -> Path:
+    """Write a version, make it the one that holds, remove the others. Returns the folder it is opened from.
+
+    `utterances` is gone through once, in its own order, and never held whole in memory. Nothing is left
+    behind when it fails.
+    """
+    versions = recipe.folder("prepare") / "versions"
+    clear_unfinished(recipe)
+    part = versions / f".{os.getpid()}"
+    part.mkdir(parents=True)
+    try:
+        seen = _write_tables(part, utterances)
+        _write_rejected(part / "rejected.parquet", rejected)
+        clips = provenance.digest({row.clip for row, _ in seen})
+        line = provenance.lineage(recipe, "dataset", purpose=recipe.prepare.purpose, clips=clips)
+        provenance.sign_folder(recipe, part, line)
+        final = versions / version(recipe, seen, rejected)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    _point_to(dataset_folder(recipe), final)
+    _remove_versions(versions, keep=final.name)
+    return dataset_folder(recipe)
+
+
+def holds(recipe: Recipe, name: str) -> bool:
+    """Whether the version called `name` is the one in force, and whole."""
+    folder = dataset_folder(recipe)
+    return folder.is_dir() and folder.resolve().name == name and (folder / "lineage.json").is_file()
+
+
+def remove(recipe: Recipe) -> None:
+    """Remove the dataset and every version of it."""
+    dataset_folder(recipe).unlink(missing_ok=True)
+    _remove_versions(recipe.folder("prepare") / "versions", keep=None)
+
+
+def clear_unfinished(recipe: Recipe) -> None:
+    """Remove what an interrupted `write` left."""
+    for path in (recipe.folder("prepare") / "versions").glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_rejected(recipe: Recipe) -> list[Rejected]:
+    """Every clip that did not come through, with its reason."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(dataset_folder(recipe) / "rejected.parquet")
+    return [Rejected.model_validate(row) for row in table.to_pylist()]
+
+
+def verify(recipe: Recipe) -> list[str]:
+    """Read the whole dataset and say what is wrong with it, one finding a line; none is good.
+
+    Checked: every row against `Utterance`, ids, audio (decodes, rate, duration), the hash, the lineage.
+    Raises UserError as `open_dataset` does.
+    """
+    findings: list[str] = []
+    rows: list[tuple[Utterance, str]] = []
+    for split, table in open_dataset(recipe).items():
+        for number, raw in enumerate(table):
+            try:
+                row = Utterance.model_validate(raw)
+            except ValidationError as error:
+                fault = error.errors()[0]
+                findings.append(f"{split}, row {number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+                continue
+            findings += [f"{split}, row {number} ({row.id}): {fault}" for fault in _faults(row, str(split))]
+            rows.append((row.model_copy(update={"audio": b""}), audio_digest(row.audio)))
+    if len({row.id for row, _ in rows}) < len(rows):
+        findings.append("two rows have one id")
+    if version(recipe, rows, read_rejected(recipe)) != dataset_hash(recipe):
+        findings.append("the rows are not those that the version's name was computed from")
+    line: Lineage = provenance.read_lineage(dataset_folder(recipe))
+    if line.clips != provenance.digest({row.clip for row, _ in rows}):
+        findings.append("lineage.json: clips: not the clips of the rows")
+    return findings
+
+
+def _faults(row: Utterance, split: str) -> Iterator[str]:
+    if row.split != split:
+        yield f"split says {row.split}"
+    try:
+        samples, rate_hz = soundfile.read(io.BytesIO(row.audio), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        yield f"audio cannot be decoded: {error.error_string}"
+        return
+    if rate_hz != row.rate_hz or samples.ndim != 1:
+        yield f"audio is {rate_hz} Hz with shape {samples.shape}, not {row.rate_hz} Hz mono"
+    elif abs(len(samples) / rate_hz - row.duration_s) > 1 / rate_hz:
+        yield f"duration_s is {row.duration_s}, the audio has {len(samples) / rate_hz}"
+
+
+def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> list[tuple[Utterance, str]]:
+    """One table a split. Returns the rows without their audio, and its digests."""
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    seen: list[tuple[Utterance, str]] = []
+    raw = folder / ".raw"
+    raw.mkdir()
+    writers = {
+        split: ArrowWriter(features=features(), path=str(raw / split), writer_batch_size=_BATCH)
+        for split in SPLITS
+    }
+    try:
+        for row in utterances:
+            writers[row.split].write(row.model_dump())
+            seen.append((row.model_copy(update={"audio": b""}), audio_digest(row.audio)))
+        tables = {}
+        for split, writer in writers.items():
+            writer.finalize()
+            tables[split] = datasets.Dataset.from_file(str(raw / split), split=datasets.NamedSplit(split))
+    finally:
+        for writer in writers.values():
+            writer.close()
+    with _without_progress_bars():
+        # Counted here because the library gives an empty table no shard, and then cannot load it.
+        shards = {split: max(1, -(-table.data.nbytes // _SHARD_BYTES)) for split, table in tables.items()}
+        datasets.DatasetDict(tables).save_to_disk(str(folder), num_shards=shards)
+    shutil.rmtree(raw)
+    return seen
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in Rejected.model_fields])
+    parquet.write_table(pyarrow.Table.from_pylist([row.model_dump() for row in rejected], schema), path)
+
+
+def _point_to(link: Path, target: Path) -> None:
+    """Make `link` lead to `target`, in one step, by a relative path so that the work folder can be moved."""
+    part = link.with_name(f".{link.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(part, link)
+
+
+def _remove_versions(versions: Path, keep: str | None) -> None:
+    """A clip that left must not live on in an older version."""
+    for path in versions.glob("*"):
+        if path.name != keep:
+            shutil.rmtree(path)
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe decides the rows."""
+    return {"seed": recipe.seed, "prepare": recipe.prepare.model_dump(mode="json", exclude={"workers"})}
+
+
+def _differences(made: dict[str, Any], recipe: Recipe) -> str:
+    """`prepare.rate_hz: 16000 then, 22050 now`, for every such key."""
+    then, now = made.get("prepare", {}), _settings(recipe)["prepare"]
+    keys = [(f"prepare.{key}", then.get(key), value) for key, value in now.items()]
+    keys.append(("seed", made.get("seed"), recipe.seed))
+    return ", ".join(f"{key}: {old} then, {new} now" for key, old, new in keys if old != new)

@@ -1,0 +1,74 @@
+"""Clip after clip, in one process or in several."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from rich.console import Console
+from rich.progress import track
+
+from collect.ledger import Ledger, open_ledger
+from prepare import parts
+from prepare.clip import Reject
+from prepare.parts import Finished, Part
+from recipes import records
+from recipes.schema import Prepare, Recipe
+
+_BATCH = 16  # clips that a process takes at a time
+
+Make = Callable[[records.Clip, Ledger, Prepare], tuple[Finished, bytes]]
+Batch = list[tuple[str, records.Clip]]
+
+
+def finish(clips: dict[str, records.Clip], make: Make, recipe: Recipe) -> None:
+    """Make the part of every clip that has none yet. `clips`: by the name of their part."""
+    todo = [(name, clip) for name, clip in clips.items() if parts.load(recipe, name) is None]
+    batches = [todo[at : at + _BATCH] for at in range(0, len(todo), _BATCH)]
+    done = _side_by_side if recipe.prepare.workers > 1 and len(batches) > 1 else _one_by_one
+    steps = done(batches, make, recipe)
+    for _ in track(steps, "preparing", len(batches), console=Console(stderr=True), disable=not todo):
+        pass
+
+
+def _one_by_one(batches: list[Batch], make: Make, recipe: Recipe) -> Iterator[None]:
+    for batch in batches:
+        _work(batch, make, recipe)
+        yield
+
+
+def _side_by_side(batches: list[Batch], make: Make, recipe: Recipe) -> Iterator[None]:
+    """Fresh processes rather than forks: an open database and a network's threads do not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(recipe.prepare.workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        for job in as_completed([pool.submit(_work, batch, make, recipe) for batch in batches]):
+            yield job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(batch: Batch, make: Make, recipe: Recipe) -> None:
+    with open_ledger(recipe) as ledger:
+        for name, clip in batch:
+            try:
+                finished, audio = make(clip, ledger, recipe.prepare)
+            except Reject as reason:
+                parts.save(recipe, name, Part(rejected=str(reason)))
+            else:
+                parts.save(recipe, name, Part(finished=finished), audio)

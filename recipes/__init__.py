@@ -1,0 +1,1 @@
+"""What is declared: recipes in YAML, their schema, and the rows that cross between stages."""

@@ -1,0 +1,48 @@
+"""How every script starts: `python -m STAGE[.ACTION] RECIPE [key.path=value ...]`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from recipes.schema import Recipe, RecipeError, UserError, load
+
+
+def next_command(module: str) -> str:
+    """The line that tells the user what to run next, on the same recipe."""
+    recipe = sys.argv[1] if len(sys.argv) > 1 else "RECIPE"
+    return f"next: python -m {module} {recipe}"
+
+
+def run(main: Callable[[Recipe], int | None], doc: str) -> None:
+    """Parse the command line, load the recipe, call `main(recipe)` and exit with what it returns.
+
+    A `UserError` (and a full disk, a missing file, a refused permission) becomes one line on
+    stderr and exit code 1; a recipe with faults prints all of them and exits with 2.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", type=Path, help="the YAML file of the experiment")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        recipe = load(arguments.recipe, arguments.overrides)
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    try:
+        code = main(recipe)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        # Disk full, permission denied, missing file: the system's own words name the cause.
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(code or 0)

@@ -1,0 +1,138 @@
+"""The rows that cross between stages, and the closed lists they draw on."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, Field
+
+# BCP 47 language and script (ISO 639-3, ISO 15924). `zxx` has no place here: every clip is speech.
+Language = Literal[
+    "ary-Arab",
+    "ary-Latn",
+    "zgh-Tfng",
+    "zgh-Latn",
+    "zgh-Arab",
+    "shi-Tfng",
+    "shi-Latn",
+    "shi-Arab",
+    "tzm-Tfng",
+    "tzm-Latn",
+    "tzm-Arab",
+    "rif-Tfng",
+    "rif-Latn",
+    "rif-Arab",
+    "kab-Latn",
+    "kab-Tfng",
+]
+LANGUAGES: tuple[str, ...] = get_args(Language)
+
+# What a speaker can allow, each by itself. Absence means no.
+Purpose = Literal[
+    "store_prepare",
+    "asr_train",
+    "tts_multi",
+    "tts_clone",
+    "listen_test",
+    "publish_audio",
+    "publish_model",
+    "commercial",
+    "transfer_abroad",
+    "voice_match",
+    "profile_data",
+    "recontact",
+]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+
+Gender = Literal["female", "male", "other"]
+AgeBand = Literal["under18", "18-29", "30-44", "45-59", "60+"]
+Origin = Literal["prompt", "draft", "validated"]
+Split = Literal["train", "valid", "test"]
+
+# Text is NFC from the moment a row is made: two spellings of one letter never meet downstream.
+Text = Annotated[str, AfterValidator(lambda text: unicodedata.normalize("NFC", text))]
+
+
+class Row(BaseModel, extra="forbid", frozen=True):
+    """A value between stages: typed, closed, unchanging."""
+
+
+class Clip(Row):
+    """A recording in the ledger (collect → prepare). Its audio is reached through `permit` only."""
+
+    id: str  # SHA-256 of the file's bytes, 64 hexadecimal digits
+    speaker: str  # pseudonymous code
+    language: Language
+    dialect: str | None = None
+    region: str | None = None
+    transcript: Text
+    origin: Origin = "prompt"
+    audio: str  # where the vault keeps it, relative to the vault
+    rate_hz: int = Field(gt=0)
+    duration_s: float = Field(gt=0)  # counted from decoded samples
+    source: str  # the file it came from, as named in the metadata
+
+
+class Word(Row):
+    """One word in time, with how sure the alignment is (0 to 1)."""
+
+    text: str
+    start_s: float = Field(ge=0)
+    end_s: float = Field(ge=0)
+    score: float
+
+
+class Quality(Row):
+    """What was measured on an utterance's samples after preparation."""
+
+    loudness_lufs: float  # ITU-R BS.1770-4
+    peak: float  # absolute, full scale is 1
+    snr_db: float
+    clipped_share: float  # of samples, before preparation
+    speech_share: float  # of the duration, by voice activity
+
+
+class Utterance(Row):
+    """A row of the dataset (prepare → train). Audio is FLAC bytes, mono."""
+
+    id: str  # clip id, plus `-NN` where one recording gave several utterances
+    clip: str
+    speaker: str
+    language: Language
+    dialect: str | None = None
+    region: str | None = None
+    gender: Gender | None = None
+    age_band: AgeBand | None = None
+    text: Text  # as spoken
+    text_normalized: Text
+    audio: bytes
+    rate_hz: int = Field(gt=0)
+    duration_s: float = Field(gt=0)
+    words: list[Word] = []
+    quality: Quality
+    split: Split
+
+
+class Rejected(Row):
+    """A clip or part of one that did not become an utterance, and why."""
+
+    clip: str
+    source: str
+    reason: str
+
+
+class Lineage(Row):
+    """What an artefact was made from: enough to walk back to the consents."""
+
+    kind: Literal["dataset", "adapter", "report"]
+    purpose: Purpose | None = None
+    clips: str | None = None  # SHA-256 over the sorted clip ids
+    parents: list[str] = []  # hashes of what it was made from
+    base: str | None = None  # model id or path
+    base_revision: str | None = None
+    base_hash: str | None = None  # SHA-256 of the base's weights
+    recipe: str  # SHA-256 of the resolved recipe
+    code: str  # commit, with `+` when the tree was changed
+    versions: dict[str, str]  # package name to version
+    seed: int
+    created: datetime

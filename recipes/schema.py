@@ -1,0 +1,359 @@
+"""The recipe: every key a YAML file may hold, typed, with its default; and `load`."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt, ValidationError, ValidationInfo, model_validator
+
+from recipes.records import Language, Purpose
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Its text is one line: what, where, and what to do."""
+
+
+class RecipeError(UserError):
+    """All faults of a recipe at once, one a line, each with its place and value."""
+
+
+def _beside_recipe(value: Any, info: ValidationInfo) -> Any:
+    """A relative path is relative to the recipe file, wherever the command is run."""
+    if isinstance(value, str) and value and info.context:
+        return (info.context["folder"] / Path(value).expanduser()).resolve()
+    return value
+
+
+def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
+    """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
+    if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
+        return str(Path(_beside_recipe(value, info)).expanduser().resolve())
+    return value
+
+
+RecipePath = Annotated[Path, BeforeValidator(_beside_recipe)]
+ModelName = Annotated[str, BeforeValidator(_model_beside_recipe)]
+
+
+class Section(BaseModel, extra="forbid", frozen=True):
+    """Unknown keys are errors, and values never change after loading."""
+
+
+# ---------------------------------------------------------------- collect
+
+
+class Columns(Section):
+    """Which column of the metadata holds what; null when the table has no such column."""
+
+    file: str = "file"
+    text: str = "text"
+    speaker: str | None = "speaker"
+    language: str | None = "language"
+    dialect: str | None = "dialect"
+    region: str | None = "region"
+    gender: str | None = "gender"
+    age_band: str | None = "age_band"
+
+
+class Basis(Section):
+    """One legal basis for all clips of a source: what was allowed, and where that is written."""
+
+    purposes: list[Purpose] = Field(min_length=1)
+    notice: str = Field(min_length=1)  # what the speakers were told, or the licence, with its version
+    controller: str = Field(min_length=1)  # who answers for the data
+    given_on: date
+    expires_on: date | None = None
+
+
+class Synthetic(Section):
+    """Speech made by espeak-ng from text, for trying the workbench where there is no speech yet."""
+
+    texts: dict[Language, RecipePath]  # one sentence a line
+    voices: dict[str, str] = Field(min_length=1)  # speaker code to espeak-ng voice and settings
+    shuffled: int = Field(0, ge=0)  # sentences made by shuffling words, added to each text
+    languages: dict[str, list[Language]] = {}  # speakers that speak only some of the languages
+    sentences_per_speaker: PositiveInt | None = None  # null: every speaker reads every sentence
+
+
+class Collect(Section):
+    source: RecipePath  # folder of recordings with its table of metadata
+    metadata: str | None = None  # file in the folder; null: metadata.csv, .tsv, .jsonl, or the layout's own
+    layout: Literal["auto", "plain", "ljspeech", "common_voice"] = "auto"
+    columns: Columns = Columns()
+    language: Language | None = None  # for rows that name none
+    speaker: str | None = None  # for rows that name none: one code for a single-speaker corpus
+    consents: str | None = "consents.csv"  # table in the folder: speaker, purposes, notice, ...
+    basis: Basis | None = None  # instead of a table, where one basis covers all
+    database: str | None = None  # SQLAlchemy URL; null: SQLite in the work folder
+    max_file_mib: PositiveFloat = 256
+    max_minutes: PositiveFloat = 30
+    synthetic: Synthetic | None = None
+
+
+# ---------------------------------------------------------------- prepare
+
+
+class Vad(Section):
+    """Voice activity (Silero): edges are trimmed, and long recordings are cut at pauses."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)
+    min_speech_s: PositiveFloat = 0.1
+    min_silence_s: PositiveFloat = 0.3
+    pad_s: float = Field(0.1, ge=0)  # kept before and after speech
+
+
+class SplitBy(Section):
+    """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice."""
+
+    by: Literal["speaker", "sentence"] = "speaker"
+    valid: Share = 0.1
+    test: Share = 0.1
+    exact: bool = False  # exact shares by hash order, instead of a threshold that is stable as clips are added
+
+
+class Prepare(Section):
+    purpose: Purpose  # clips whose speaker did not grant it never enter the dataset
+    languages: list[Language] | None = None  # null: all
+    speakers: list[str] | None = None  # null: all
+    rate_hz: PositiveInt = 16_000
+    vad: Vad | None = Vad()
+    loudness_lufs: float | None = Field(-23.0, lt=0)
+    min_duration_s: PositiveFloat = 0.5
+    max_duration_s: PositiveFloat = 20.0
+    min_snr_db: float | None = None
+    min_script_share: Share = 0.9  # of letters, in the script the language tag names
+    split: SplitBy = SplitBy()
+    workers: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _durations_in_order(self) -> Self:
+        if self.min_duration_s >= self.max_duration_s:
+            raise ValueError("min_duration_s must be below max_duration_s")
+        return self
+
+
+# ---------------------------------------------------------------- train
+
+
+class Lora(Section):
+    r: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Share = 0.05
+    targets: list[str] | None = None  # module name endings; null: the family's own
+    new_tokens: bool = True  # add letters the base's tokenizer lacks and train their rows
+
+
+class Probe(Section):
+    """Fixed sentences (or clips) that are synthesised (or recognised) during training."""
+
+    every: PositiveInt = 200  # optimiser steps
+    count: PositiveInt = 4
+
+
+class Wandb(Section):
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "twiza"
+
+
+class Train(Section):
+    family: Family
+    base: ModelName | None = None  # name on the hub or folder; null: from `config`
+    revision: str | None = None  # commit, branch or tag of `base` on the hub
+    config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
+    method: Literal["lora", "full"] = "lora"
+    lora: Lora = Lora()
+    aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
+    speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(50, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    max_steps: PositiveInt = 1000  # optimiser steps
+    batch_s: PositiveFloat = 60.0  # seconds of audio in a batch
+    accumulate: PositiveInt = 1  # batches in an optimiser step
+    clip_norm: PositiveFloat = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    validate_every: PositiveInt = 200  # optimiser steps
+    save_every: PositiveInt = 200  # optimiser steps
+    keep_checkpoints: PositiveInt = 2
+    patience: PositiveInt | None = None  # validations without a better loss before stopping
+    probe: Probe | None = Probe()
+    wandb: Wandb = Wandb()
+
+    @model_validator(mode="after")
+    def _base_or_config(self) -> Self:
+        if self.base is None and not self.config:
+            raise ValueError("name a `base` model, or give a `config` to start from")
+        if self.base is None and self.method == "lora":
+            raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
+        return self
+
+    @property
+    def recognises(self) -> bool:
+        """Whether the family hears speech (otherwise it generates it)."""
+        return self.family in RECOGNITION
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+class Listen(Section):
+    """The listening page."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8765, ge=0, lt=65536)
+    interface: Literal["en", "fr", "ary", "zgh"] = "en"  # language the page opens in
+    scale: bool = True  # 5-point rating of each
+    preference: bool = True  # A/B preference of each pair
+
+
+class Evaluate(Section):
+    systems: list[Literal["base", "adapter", "recordings"]] = ["base", "adapter", "recordings"]
+    sentences: RecipePath | None = None  # text file of unseen sentences; null: those of the test split
+    language: Language | None = None  # of `sentences`
+    max_sentences: PositiveInt = 50
+    recogniser: ModelName | None = None  # hears generated speech, for its error rate
+    loudness_lufs: float = Field(-26.0, lt=0)
+    resamples: PositiveInt = 2000  # of the bootstrap
+    listen: Listen = Listen()
+
+
+class Recipe(Section):
+    """One experiment, with a section per stage."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    work_dir: RecipePath
+    seed: int = 17
+    collect: Collect
+    prepare: Prepare
+    train: Train
+    evaluate: Evaluate = Evaluate()
+
+    def folder(self, stage: Literal["collect", "prepare", "train", "evaluate"]) -> Path:
+        """Where a stage puts what it makes."""
+        return self.work_dir / stage
+
+    def text(self) -> str:
+        """The resolved recipe as YAML: every key, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+
+    def digest(self, *sections: str) -> str:
+        """SHA-256 over the resolved recipe, or over some of its sections."""
+        whole = self.model_dump(mode="json")
+        part = {key: whole[key] for key in sections} if sections else whole
+        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, apply `key.path=value` overrides, check everything.
+
+    Raises RecipeError with every fault at once: file, line, key, value, and the nearest right key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        data = yaml.safe_load(text)
+        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
+    faults = [*_twice(path, yaml.compose(text, Loader=yaml.SafeLoader)), *_override(data, lines, overrides)]
+    try:
+        recipe = Recipe.model_validate(data, context={"folder": Path(path).resolve().parent})
+    except ValidationError as error:
+        faults += [_fault(path, lines, fault) for fault in error.errors()]
+    if faults:
+        raise RecipeError("\n".join(faults))
+    return recipe
+
+
+def _lines(node: yaml.Node | None, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The place of every key: its path and `line N`."""
+    children: list[tuple[str | int, yaml.Node, int]] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [(key.value, value, key.start_mark.line) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(index, value, value.start_mark.line) for index, value in enumerate(node.value)]
+    for key, value, line in children:
+        yield (*at, key), f"line {line + 1}"
+        yield from _lines(value, (*at, key))
+
+
+def _twice(path: Path, node: yaml.Node | None, at: str = "") -> Iterator[str]:
+    """Keys given twice in one mapping: YAML would keep the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _twice(path, child, at)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield f"{path}, line {key.start_mark.line + 1}: {at}{key.value}: given twice"
+            seen.add(key.value)
+            yield from _twice(path, value, f"{at}{key.value}.")
+
+
+def _override(data: dict[str, Any], lines: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> Iterator[str]:
+    """Put each `key.path=value` into the data; yields the faults of those that cannot be."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            yield f"{override}: an override is written key.path=value"
+            continue
+        *parents, last = key.split(".")
+        place: Any = data
+        for name in parents:
+            if place.get(name) is None:
+                place[name] = {}
+            place = place[name]
+            if not isinstance(place, dict):
+                yield f"{override}: {name} holds a value, not a section"
+                break
+        else:
+            try:
+                place[last] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                place[last] = value
+            lines[tuple(key.split("."))] = "command line"
+
+
+def _fault(path: Path, lines: dict[tuple[str | int, ...], str], fault: Any) -> str:
+    """One pydantic error as one line: place, key, what is wrong, the value."""
+    where: tuple[str | int, ...] = fault["loc"]
+    place = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), "line 1")
+    key = ".".join(map(str, where)) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        names = _fields(where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), names, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names)}"
+        return f"{path}, {place}: {key}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{path}, {place}: {key}: required and not given"
+    message = fault["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"
+    return f"{path}, {place}: {key}: {message}{got}"
+
+
+def _fields(where: tuple[str | int, ...]) -> list[str]:
+    """Names of the keys that the section at `where` knows."""
+    section: type[BaseModel] = Recipe
+    for name in where:
+        field = section.model_fields.get(str(name))
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), section)
+    return list(section.model_fields)

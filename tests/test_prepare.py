@@ -1,0 +1,339 @@
+"""`python -m prepare RECIPE`: from clips to a dataset, with a reason for every clip that is not in it."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import prepare.__main__ as script
+from prepare import dataset, parts, workers
+from recipes import records
+from recipes.records import Rejected
+from recipes.schema import Recipe, UserError
+from tests.babble import babble, noise
+
+SENTENCES = [
+    "ⴰⵣⵓⵍ ⴼⵍⵍⴰⵡⵏ",
+    "ⵎⴰⵏⵉⵎⴽ ⵜⴳⵉⴷ?",
+    "ⵜⴰⵏⵎⵎⵉⵔⵜ ⵏⵏⴽ.",
+    "ⴰⵔ ⵜⵉⵎⵍⵉⵍⵜ",
+    "ⵉⵙ ⵜⵙⵙⵏⵜ ⵜⴰⵎⴰⵣⵉⵖⵜ?",
+    "ⵢⴰⵏ ⵙⵉⵏ ⴽⵕⴰⴹ",
+]
+
+
+class Ledger:
+    """Stands in for collect's ledger: clips in memory, and which purposes each of them may serve."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, records.Clip] = {}
+        self.sound: dict[str, tuple[NDArray[np.float32], int]] = {}
+        self.granted: dict[str, set[str]] = {}
+        self.read: list[str] = []  # sources whose audio was asked for
+
+    def add(
+        self,
+        source: str,
+        text: str,
+        samples: NDArray[np.float32],
+        speaker: str = "amina",
+        language: records.Language = "zgh-Tfng",
+        rate_hz: int = 16_000,
+        purposes: tuple[str, ...] = ("tts_clone", "profile_data"),
+    ) -> None:
+        name = hashlib.sha256(source.encode()).hexdigest()
+        facts = {"id": name, "speaker": speaker, "language": language, "transcript": text, "source": source}
+        size = {"audio": "", "rate_hz": rate_hz, "duration_s": len(samples) / rate_hz, "dialect": "souss"}
+        self.rows[name] = records.Clip.model_validate(facts | size)
+        self.sound[name], self.granted[name] = (samples, rate_hz), set(purposes)
+
+    def clips(self) -> Iterator[records.Clip]:
+        return iter(sorted(self.rows.values(), key=lambda clip: clip.id))
+
+    def permit(self, clip: records.Clip, purpose: str) -> bool:
+        return purpose in self.granted[clip.id]
+
+    def audio(self, clip: records.Clip, purpose: str) -> tuple[NDArray[np.float32], int]:
+        assert self.permit(clip, purpose)
+        self.read.append(clip.source)
+        return self.sound[clip.id]
+
+    def speaker(self, code: str) -> SimpleNamespace:
+        return SimpleNamespace(code=code, gender="female", age_band="30-44", synthetic=False)
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Six good clips by one speaker."""
+    shelf = Ledger()
+    for number, text in enumerate(SENTENCES):
+        shelf.add(f"good{number}.wav", text, babble(1.0 + number / 10, pitch_hz=100 + 10 * number))
+
+    @contextmanager
+    def open_ledger(recipe: Recipe) -> Iterator[Ledger]:
+        yield shelf
+
+    monkeypatch.setattr(script, "open_ledger", open_ledger)
+    monkeypatch.setattr(workers, "open_ledger", open_ledger)
+    return shelf
+
+
+def recipe(folder: Path, **prepare: object) -> Recipe:
+    settings = {"purpose": "tts_clone", "split": {"by": "sentence", "exact": True}}
+    return Recipe.model_validate(
+        {
+            "name": "babble",
+            "work_dir": "work",
+            "collect": {"source": "recordings"},
+            "prepare": settings | prepare,
+            "train": {"family": "speecht5", "base": "./base"},
+        },
+        context={"folder": folder},
+    )
+
+
+def test_clips_become_utterances(ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = recipe(tmp_path, rate_hz=22_050)
+    assert script.main(ask) == 0
+    table = dataset.open_dataset(ask)
+    assert {split: len(rows) for split, rows in table.items()} == {"train": 4, "valid": 1, "test": 1}
+    for row in (row for split in table.values() for row in split):
+        clip = ledger.rows[row["clip"]]
+        assert (row["text"], row["speaker"], row["rate_hz"]) == (clip.transcript, "amina", 22_050)
+        assert row["text_normalized"] == clip.transcript.rstrip(".?")
+        assert len(dataset.decode(row["audio"])) / 22_050 == pytest.approx(row["duration_s"])
+        assert row["duration_s"] == pytest.approx(
+            clip.duration_s - 0.8, abs=0.15
+        )  # 1 s of silence less 0.2 s
+        assert row["quality"]["loudness_lufs"] == pytest.approx(-23, abs=0.1)
+        assert row["quality"]["speech_share"] > 0.7
+    assert dataset.verify(ask) == []
+    said = capsys.readouterr().out
+    assert "all        6 utterances" in said
+    assert said.endswith("next: python -m train RECIPE\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "samples", "reason"),
+    [
+        ("ⴰⵣⵓⵍ", babble(0.1, silence_s=0), "too short: 0.10 s, prepare.min_duration_s is 0.5"),
+        ("ⴰⵣⵓⵍ", babble(0.2), "too short: 0."),
+        ("ⴰⵣⵓⵍ", np.zeros(32_000, np.float32), "silent: nothing in it is above -80 dB of full scale"),
+        ("ⴰⵣⵓⵍ", noise(2, 0.1), "no speech found: prepare.vad.threshold is 0.5"),
+        ("ⴰⵣⵓⵍ", babble(6), "too long: 6."),
+        ("ⴰⵣⵓⵍ", babble(2) + noise(3, 0.05), "noisy: "),
+        ("", babble(1), "empty transcript: no letter is left after normalisation"),
+        ("...", babble(1), "empty transcript: no letter is left after normalisation"),
+        ("Bonjour tout le monde", babble(1), "unexpected script: 0 of 18 letters are Tifinagh"),
+        ("ⵢⴰⵏ 25", babble(1), "digits in the transcript: write '25' as words"),
+    ],
+)
+def test_a_fault_is_named_and_the_rest_goes_on(
+    ledger: Ledger,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    samples: NDArray[np.float32],
+    reason: str,
+) -> None:
+    ledger.add("clips/bad.wav", text, samples)
+    ask = recipe(tmp_path, max_duration_s=5, min_snr_db=20)
+    assert script.main(ask) == 1
+    assert f"clips/bad.wav: {reason}" in (said := capsys.readouterr()).err
+    assert f"rejected: 1 × {reason.partition(':')[0]}" in said.out
+    (row,) = dataset.read_rejected(ask)
+    assert row.source == "clips/bad.wav" and row.reason.startswith(reason)
+    assert sum(map(len, dataset.open_dataset(ask).values())) == 6
+
+
+def test_only_the_first_faults_are_printed_and_all_are_kept(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        ledger.add(f"bad{number}.wav", "25", babble(1))
+    assert script.main(recipe(tmp_path)) == 1
+    said = capsys.readouterr()
+    assert said.err.count("write '25' as words") == 20
+    assert "... and 10 more" in said.err
+    assert len(dataset.read_rejected(recipe(tmp_path))) == 30
+
+
+def test_without_consent_a_clip_is_not_even_read(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.add("mine.wav", "ⴰⵣⵓⵍ", babble(1), purposes=("asr_train",))
+    assert script.main(recipe(tmp_path)) == 0  # a choice of the speaker's, and no fault
+    assert "mine.wav" not in ledger.read
+    assert "left out: 1 × consent does not cover tts_clone" in capsys.readouterr().out
+    (row,) = dataset.read_rejected(recipe(tmp_path))
+    assert (row.source, row.reason) == ("mine.wav", "consent does not cover tts_clone")
+
+
+def test_languages_and_speakers_that_the_recipe_does_not_ask_for(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add("darija.wav", "سلام", babble(1), language="ary-Arab")
+    ledger.add("other.wav", "ⴰⵣⵓⵍ", babble(1), speaker="brahim")
+    ask = recipe(tmp_path, languages=["zgh-Tfng"], speakers=["amina"])
+    assert script.main(ask) == 0
+    assert sorted(row.reason for row in dataset.read_rejected(ask)) == [
+        "not in prepare.languages: ary-Arab",
+        "not in prepare.speakers: brahim",
+    ]
+
+
+def test_facts_about_the_person_need_their_own_consent(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add("shy.wav", "ⴰⵣⵓⵍ", babble(1), speaker="brahim", purposes=("tts_clone",))
+    ask = recipe(tmp_path, split={"valid": 0, "test": 0})
+    script.main(ask)
+    facts = {
+        row["speaker"]: (row["gender"], row["age_band"], row["dialect"])
+        for row in dataset.open_dataset(ask)["train"]
+    }
+    assert facts == {"amina": ("female", "30-44", "souss"), "brahim": (None, None, None)}
+
+
+def test_a_second_run_does_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    ledger.add("bad.wav", "ⴰⵣⵓⵍ", noise(2, 0.1))
+    assert script.main(ask) == 1
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
+    ledger.read.clear()
+    assert script.main(ask) == 1
+    assert ledger.read == []
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")} == before
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    whole = ledger.audio
+
+    def interrupted(clip: records.Clip, purpose: str) -> tuple[NDArray[np.float32], int]:
+        if len(ledger.read) == 4:
+            raise KeyboardInterrupt
+        return whole(clip, purpose)
+
+    ledger.audio = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        script.main(ask)
+    assert not dataset.dataset_folder(ask).exists()
+    ledger.audio = whole  # type: ignore[method-assign]
+    assert script.main(ask) == 0
+    assert len(ledger.read) == len(set(ledger.read)) == 6  # none twice
+
+
+def test_new_clips_are_the_only_ones_prepared(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    script.main(ask)
+    ledger.read.clear()
+    ledger.add("new.wav", "ⴰⵎⴰⵏ ⴷ ⵓⵖⵔⵓⵎ", babble(1))
+    script.main(ask)
+    assert ledger.read == ["new.wav"]
+    assert sum(map(len, dataset.open_dataset(ask).values())) == 7
+
+
+def test_a_changed_transcript_or_setting_is_prepared_again(ledger: Ledger, tmp_path: Path) -> None:
+    script.main(recipe(tmp_path))
+    ledger.read.clear()
+    first = next(ledger.clips())
+    ledger.rows[first.id] = first.model_copy(update={"transcript": "ⵜⵉⴼⴰⵡⵉⵏ"})
+    script.main(recipe(tmp_path))
+    assert ledger.read == [first.source]
+    script.main(recipe(tmp_path, loudness_lufs=-30))
+    assert len(ledger.read) == 7
+    assert len(list((recipe(tmp_path).folder("prepare") / "parts").iterdir())) == 6  # the old ones are gone
+
+
+def test_a_change_that_does_not_touch_audio_repeats_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    script.main(recipe(tmp_path))
+    ledger.read.clear()
+    other = recipe(tmp_path, split={"by": "sentence", "valid": 0, "test": 0.5, "exact": True})
+    script.main(other)
+    assert ledger.read == []
+    assert len(dataset.open_dataset(other)["test"]) == 3
+
+
+def test_withdrawn_clips_leave_no_trace(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    script.main(ask)
+    gone = next(ledger.clips())
+    ledger.granted[gone.id].clear()
+    script.main(ask)
+    rows = [row for split in dataset.open_dataset(ask).values() for row in split]
+    assert gone.id not in {row["clip"] for row in rows}
+    assert len(list((ask.folder("prepare") / "parts").iterdir())) == 5
+    assert len(list((ask.folder("prepare") / "versions").iterdir())) == 1
+
+
+def test_when_nobody_allows_it_any_more_the_dataset_goes(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    script.main(ask)
+    for granted in ledger.granted.values():
+        granted.clear()
+    with pytest.raises(UserError, match="no clip came through"):
+        script.main(ask)
+    assert list(ask.folder("prepare").rglob("*.arrow")) == []
+    assert list((ask.folder("prepare") / "parts").iterdir()) == []
+
+
+def test_one_speaker_cannot_be_split_by_speaker(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"set prepare\.split\.by to sentence"):
+        script.main(recipe(tmp_path, split={"by": "speaker"}))
+
+
+def test_an_empty_ledger_names_the_command(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.rows.clear()
+    with pytest.raises(UserError, match=r"holds no clip yet; run: python -m collect.ingest RECIPE"):
+        script.main(recipe(tmp_path))
+
+
+def test_two_runs_at_once_do_not_meet(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    with parts.locked(ask.folder("prepare")), pytest.raises(UserError, match="another run is at work here"):
+        script.main(ask)
+
+
+def test_a_damaged_part_is_noticed_and_made_again(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path)
+    script.main(ask)
+    first, second, *_ = sorted((ask.folder("prepare") / "parts").iterdir())
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:-100])
+    dataset.remove(ask)
+    with pytest.raises(UserError, match="damaged on disk and removed; run the same command again"):
+        script.main(ask)
+    assert script.main(ask) == 0
+    assert dataset.verify(ask) == []
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            script.main(recipe(tmp_path))
+    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert script.main(recipe(tmp_path)) == 0
+
+
+def test_without_voice_activity_nothing_is_trimmed(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path, vad=None, loudness_lufs=None)
+    script.main(ask)
+    for row in dataset.open_dataset(ask)["train"]:
+        assert row["duration_s"] == ledger.rows[row["clip"]].duration_s
+        assert row["quality"]["peak"] == pytest.approx(0.5, abs=0.001)
+
+
+def test_rejections_are_rows_like_any_other() -> None:
+    assert Rejected(clip="a", source="a.wav", reason="silent").model_dump() == {
+        "clip": "a",
+        "source": "a.wav",
+        "reason": "silent",
+    }

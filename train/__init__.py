@@ -1,0 +1,1 @@
+"""Fine-tune speech models on a dataset, with LoRA or all weights."""

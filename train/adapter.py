@@ -1,0 +1,168 @@
+"""THE CONTRACT with evaluation: an adapter folder, how it is written, and how a model comes back from it.
+
+`work_dir/train/adapter/` holds a PEFT adapter in safetensors (or, with `method: full`, the whole model),
+the processor, `recipe.yaml` and `lineage.json`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from prepare.dataset import decode, open_dataset
+from recipes.provenance import file_digest, lineage, read_lineage, sign_folder
+from recipes.schema import Lora, Recipe, Train, UserError
+from train.families import Family, Samples, Skip, open_family
+from train.features import samples_of, speaker_voices
+
+__all__ = [
+    "adapter_folder",
+    "add_lora",
+    "decode",
+    "losses",
+
+    "open_dataset",
+    "open_model",
+    "open_recogniser",
+    "samples_of",
+    "save",
+    "voice_of",
+]
+
+
+def adapter_folder(recipe: Recipe) -> Path:
+    """Where training leaves its result."""
+    return recipe.folder("train") / "adapter"
+
+
+def add_lora(family: Family, settings: Lora, texts: Iterable[str]) -> None:
+    """Put LoRA on the family's model, with trainable rows for letters that its tokenizer lacked.
+
+    Source: Hu et al., "LoRA", ICLR 2022; `trainable_token_indices` of PEFT for the new rows only.
+    """
+    rows = family.add_letters(texts) if settings.new_tokens else {}
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=_present(family.model, settings.targets or family.lora_targets, settings.targets is not None),
+        trainable_token_indices=rows or None,
+        modules_to_save=family.fully_trained() or None,
+    )
+    family.model = get_peft_model(family.model, config)
+
+
+def _present(model: Any, targets: list[str], named: bool) -> list[str]:
+    """The targets that the model has. Raises UserError for one named in the recipe that it has not."""
+    kinds = (torch.nn.Linear, torch.nn.Conv1d)
+    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    found = [t for t in targets if any(name == t or name.endswith("." + t) for name in names)]
+    if named and (missing := sorted(set(targets) - set(found))):
+        raise UserError(f"train.lora.targets: the model has no layer {missing[0]}")
+    return found
+
+
+def save(recipe: Recipe, family: Family) -> Path:
+    """Write the adapter folder, whole or not at all. Returns it."""
+    whole = adapter_folder(recipe)
+    part, old = whole.with_name(".adapter.part"), whole.with_name(".adapter.old")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(parents=True)
+    options = {"save_embedding_layers": False} if isinstance(family.model, PeftModel) else {}
+    family.model.save_pretrained(part, **options)
+    (part / "README.md").unlink(missing_ok=True)  # PEFT's empty card; publishing writes a true one
+    family.save_processor(part)
+    dataset = read_lineage(recipe.folder("prepare"))
+    line = lineage(
+        recipe,
+        "adapter",
+        purpose=recipe.prepare.purpose,
+        clips=dataset.clips,
+        parents=[file_digest(recipe.folder("prepare") / "lineage.json")],
+        base=recipe.train.base,
+        base_revision=recipe.train.revision,
+        base_hash=base_hash(recipe.train.base),
+    )
+    sign_folder(recipe, part, line)
+    if whole.exists():
+        os.replace(whole, old)
+    os.replace(part, whole)
+    shutil.rmtree(old, ignore_errors=True)
+    return whole
+
+
+def base_hash(base: str | None) -> str | None:
+    """SHA-256 of a local base model's weights; None for one from the hub, whose revision names it."""
+    if base is None or not (path := Path(base) / "model.safetensors").is_file():
+        return None
+    return file_digest(path)
+
+
+def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
+    """A model of the recipe, ready for use: the base it started from, or with what training made.
+
+    Raises UserError when nothing has been trained, or the base's weights are not those trained on.
+    """
+    folder = adapter_folder(recipe)
+    if which == "base":
+        if recipe.train.base is None:
+            raise UserError("the recipe starts from `train.config`: there is no base model to compare with")
+        family = open_family(recipe.train)
+    elif not folder.is_dir():
+        raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
+    elif recipe.train.method == "full":
+        family = open_family(recipe.train.model_copy(update={"base": str(folder), "revision": None}), folder)
+    else:
+        known, here = read_lineage(folder).base_hash, base_hash(recipe.train.base)
+        if known != here:
+            raise UserError(f"{recipe.train.base}: not the weights that {folder} was trained on; train again")
+        family = open_family(recipe.train, folder)
+        family.model = PeftModel.from_pretrained(family.model, folder)
+    family.model.eval()
+    return family.model and family
+
+
+def open_recogniser(name: str) -> Family:
+    """A model folder, or a name on the hub, that transcribes: Whisper or CTC by its configuration."""
+    path = Path(name) / "config.json"
+    kind = "ctc"
+    if path.is_file():
+        kind = "whisper" if json.loads(path.read_text()).get("model_type") == "whisper" else "ctc"
+    elif "whisper" in name.lower():
+        kind = "whisper"
+    family = open_family(Train.model_validate({"family": kind, "base": name}))
+    family.model.eval()
+    return family
+
+
+def losses(family: Family, rows: Iterable[Mapping[str, Any]], voices: Mapping[str, Samples]) -> list[float]:
+    """The loss of each utterance by itself, without dropout; NaN where the family cannot encode it."""
+    found = []
+    device = next(family.model.parameters()).device
+    for row in rows:
+        voice = voices.get(row["speaker"], np.zeros(0, np.float32))
+        try:
+            example = family.encode(row["text_normalized"], samples_of(family, row), voice)
+        except Skip:
+            found.append(float("nan"))
+            continue
+        with torch.no_grad():
+            batch = {name: tensor.to(device) for name, tensor in family.collate([example]).items()}
+            found.append(float(family.loss(batch)))
+    return found
+
+
+def voice_of(family: Family, recipe: Recipe) -> dict[str, Samples]:
+    """The voice of every speaker of the dataset: from training utterances, else from their others."""
+    splits = open_dataset(recipe)
+    voices: dict[str, Samples] = {}
+    for split in ("test", "valid", "train"):
+        voices |= speaker_voices(family, splits[split])
+    return voices

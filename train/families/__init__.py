@@ -1,0 +1,103 @@
+"""One file per model family, one small protocol."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.schema import Train, UserError
+
+Samples = NDArray[np.float32]  # (n,), mono, full scale ±1
+Example = dict[str, NDArray[Any]]  # one utterance as arrays, ready for `collate`
+
+
+class Skip(Exception):
+    """An utterance this family cannot learn from. Its text is the reason."""
+
+
+class Family(Protocol):
+    """A model with its processor: what the loop, the probes and evaluation need of it.
+
+    Recognisers have `transcribe`, generators have `synthesise`; the other one raises TypeError.
+    """
+
+    model: Any
+    rate_hz: int
+    recognises: bool
+    lora_targets: list[str]  # endings of module names, for PEFT's LoraConfig
+
+    def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """Make room for letters the tokenizer lacks; embedding name → ids of the new rows."""
+
+    def fully_trained(self) -> list[str]:
+        """Modules that train whole beside LoRA after `add_letters` (an output layer that grew)."""
+
+    def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
+        """Features and labels of one utterance. Raises Skip with the reason when that cannot be."""
+
+    def collate(self, examples: list[Example]) -> dict[str, Any]:
+        """Pad examples into the tensors of a batch."""
+
+    def loss(self, batch: dict[str, Any]) -> Any:
+        """Mean loss of a batch, a scalar tensor."""
+
+    def voice(self, samples: Samples) -> Samples:
+        """What the family knows of a speaker: float32 (d,); empty for recognisers."""
+
+    def transcribe(self, samples: Samples, language: str) -> str:
+        """What was said, as text."""
+
+    def synthesise(self, text: str, voice: Samples) -> Samples:
+        """Text as speech, at `rate_hz`."""
+
+    def save_processor(self, folder: Path) -> None:
+        """Lay the tokenizer and feature settings into a folder."""
+
+
+def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:
+    """The base model of a recipe, with its processor.
+
+    `processor`: a folder that `save_processor` filled, in place of the base's own.
+    `letters`: texts whose letters make the tokenizer, for a model that starts from a `config`.
+    """
+    match settings.family:
+        case "whisper":
+            from train.families.whisper import Whisper
+
+            return Whisper(settings, processor)
+        case "ctc":
+            from train.families.ctc import Ctc
+
+            return Ctc(settings, processor, letters)
+        case "fastspeech2":
+            from train.families.fastspeech2 import FastSpeech2
+
+            return FastSpeech2(settings, processor, letters)
+        case "speecht5":
+            from train.families.speecht5 import SpeechT5
+
+            return SpeechT5(settings, processor, letters)
+
+
+def pretrained(load: Callable[..., Any], name: str, revision: str | None = None, **options: Any) -> Any:
+    """`load(name)` of transformers, with safetensors only and no code of the repository's own.
+
+    Raises UserError naming the model when it is not there, not reachable, or has only pickled weights.
+    """
+    if name.startswith("/") and not Path(name).is_dir():
+        raise UserError(f"{name}: no such folder; name a model folder or a repository on the hub")
+    try:
+        return load(name, revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"model {name} cannot be loaded: {cause}") from error
+
+
+def architecture(config_class: Any, given: dict[str, Any]) -> Any:
+    """A configuration of `config_class` with the values given. Raises UserError for a key it does not know."""
+    known = set(config_class().to_dict())
+    if unknown := sorted(set(given) - known):
+        raise UserError(f"train.config.{unknown[0]}: {config_class.__name__} has no such key")
+    return config_class(**given)

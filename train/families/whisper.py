@@ -1,0 +1,113 @@
+"""Recognition with Whisper: an encoder of 30-second windows, a decoder of byte-pair tokens.
+
+Source: Radford et al., "Robust speech recognition via large-scale weak supervision", ICML 2023.
+Its tokenizer falls back to bytes, so Tifinagh and ڭ ڤ پ need no new tokens.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizerFast
+
+from recipes.schema import Train, UserError
+from train.families import Example, Samples, Skip, architecture, pretrained
+
+_WINDOW_S = 30.0
+# Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
+_LANGUAGE = {"ary": "ar", "zgh": "ar", "shi": "ar", "tzm": "ar", "rif": "ar", "kab": "ar"}
+
+
+class Whisper:
+    """A Whisper checkpoint. Hears 16 kHz, at most 30 s."""
+
+    rate_hz = 16_000
+    recognises = True
+    lora_targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+
+    def __init__(self, settings: Train, processor: Path | None = None) -> None:
+        if not settings.base:
+            raise UserError("train.base: Whisper needs a base model, for its tokenizer if for nothing else")
+        base, revision = settings.base, settings.revision
+        self.features = pretrained(WhisperFeatureExtractor.from_pretrained, base, revision) if _has_features(base) else WhisperFeatureExtractor()
+        self.tokenizer = pretrained(WhisperTokenizerFast.from_pretrained, base, revision)
+        if settings.config:
+            self.model = WhisperForConditionalGeneration(architecture(WhisperConfig, settings.config))
+        else:
+            load = WhisperForConditionalGeneration.from_pretrained
+            self.model = pretrained(load, base, revision, use_safetensors=True, dtype=torch.float32)
+        self.model.config.forced_decoder_ids = None
+        self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
+
+    def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        return {}
+
+    def fully_trained(self) -> list[str]:
+        return []
+
+    def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
+        if len(samples) > _WINDOW_S * self.rate_hz:
+            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears at most 30 s")
+        labels = self._prompt() + self.tokenizer(text, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
+        if len(labels) > (most := self.model.config.max_target_positions):
+            raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
+        return {"inputs": self._features(samples), "labels": np.asarray(labels, dtype=np.int64)}
+
+    def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        labels = [torch.from_numpy(np.array(example["labels"])) for example in examples]
+        padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
+        start = len(self._prompt())
+        targets = padded[:, 1:].clone()
+        targets[:, : start - 1] = -100  # the prompt is given, not learnt
+        given = padded[:, :-1].clone()
+        given[given == -100] = self.tokenizer.eos_token_id
+        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"])) for example in examples])
+        return {"input_features": inputs.float(), "decoder_input_ids": given, "labels": targets}
+
+    def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        loss: torch.Tensor = self.model(**batch).loss
+        return loss
+
+    def voice(self, samples: Samples) -> Samples:
+        return np.zeros(0, np.float32)
+
+    def transcribe(self, samples: Samples, language: str) -> str:
+        """Greedy decoding of one clip."""
+        parameter = next(self.model.parameters())
+        inputs = torch.from_numpy(self._features(samples))[None].to(parameter.device, parameter.dtype)
+        prompt = torch.tensor([self._prompt(language)], device=parameter.device)
+        with torch.inference_mode():
+            ids = self.model.generate(
+                input_features=inputs,
+                decoder_input_ids=prompt,
+                max_new_tokens=self.model.config.max_target_positions - len(prompt[0]) - 1,
+                num_beams=1,
+                do_sample=False,
+            )[0]
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return " ".join(text.split())
+
+    def synthesise(self, text: str, voice: Samples) -> Samples:
+        raise TypeError("Whisper recognises speech, it does not generate it")
+
+    def save_processor(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.features.save_pretrained(folder)
+
+    def _features(self, samples: Samples) -> Any:
+        values = self.features(samples, sampling_rate=self.rate_hz, return_tensors="np").input_features[0]
+        return np.asarray(values, dtype=np.float16)  # half the disk; log mels lie between -1 and 2
+
+    def _prompt(self, language: str = "ary-Arab") -> list[int]:
+        """The tokens before the text: start, (language, task,) no time stamps."""
+        tokens = ["<|startoftranscript|>"]
+        if self.multilingual:
+            tokens += [f"<|{_LANGUAGE[language.split('-')[0]]}|>", "<|transcribe|>"]
+        return list(self.tokenizer.convert_tokens_to_ids([*tokens, "<|notimestamps|>"]))
+
+
+def _has_features(base: str) -> bool:
+    """Some folders hold weights and tokenizer only; Whisper's feature settings are then the published ones."""
+    return not Path(base).is_dir() or any(Path(base, n).exists() for n in ("preprocessor_config.json", "processor_config.json"))

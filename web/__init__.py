@@ -1,0 +1,1 @@
+"""What the web apps share: page shell, fonts, languages, security headers."""
