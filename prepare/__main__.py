@@ -6,16 +6,16 @@ stopped goes on where it stopped, and a second run does nothing.
 
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from collect.ledger import Ledger, open_ledger
-from prepare import dataset, parts, quality, steps, text, voice
-from prepare.clip import Clip
+from collect.ledger import Ledger, Speaker, open_ledger
+from prepare import dataset, parts, text
 from prepare.parts import Finished, Part
 from prepare.split import assign
 from prepare.workers import finish
 from recipes import records
-from recipes.command import run
+from recipes.command import next_command, run
 from recipes.records import Rejected, Split, Utterance
 from recipes.schema import Prepare, Recipe, UserError
 
@@ -26,39 +26,14 @@ def main(recipe: Recipe) -> int:
     text.check_rules()
     with parts.locked(recipe.folder("prepare")), open_ledger(recipe) as ledger:
         choice = choose(ledger, recipe)
-        finish(choice.clips, prepare, recipe)
+        unread = finish(choice.clips, recipe)
         parts.keep_only(recipe, choice.permitted)
-        finished, faults = gather(recipe, choice)
+        finished, faults = gather(recipe, choice, unread)
         show(faults, choice.left_out)
         utterances = arrange(ledger, recipe, choice, finished)
         publish(recipe, utterances, finished, choice.left_out + faults)
     summarise(recipe, list(utterances.values()))
     return 1 if faults else 0
-
-
-def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Finished, bytes]:
-    """One clip as an utterance: its facts and its FLAC bytes. Raises Reject where it cannot be one."""
-    text.check(clip.transcript, clip.language, settings.min_script_share)
-    original = Clip(*ledger.audio(clip, settings.purpose))
-    recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
-    utterance = recording = steps.resample(recording, settings.rate_hz)
-    if settings.vad:
-        recording = voice.reach_edges(voice.find_speech(recording, settings.vad))
-        utterance = steps.trim(recording, settings.vad.pad_s)
-    utterance = steps.require_duration(utterance, settings.min_duration_s, settings.max_duration_s)
-    if settings.min_snr_db is not None:
-        steps.require_snr(recording, settings.min_snr_db)
-    if settings.loudness_lufs is not None:
-        utterance = steps.set_loudness(utterance, settings.loudness_lufs)
-    utterance = steps.limit_peak(utterance)
-    audio = dataset.encode(utterance.samples, utterance.rate_hz)
-    return Finished(
-        text_normalized=text.normalise(clip.transcript, clip.language),
-        rate_hz=utterance.rate_hz,
-        duration_s=utterance.duration_s,
-        quality=quality.measure(original, recording, utterance),
-        audio=dataset.audio_digest(audio),
-    ), audio
 
 
 @dataclass(frozen=True)
@@ -71,9 +46,17 @@ class Choice:
 
 
 def choose(ledger: Ledger, recipe: Recipe) -> Choice:
-    """The clips that may be used and that the recipe asks for. Raises UserError when the ledger is empty."""
+    """The clips that may be used and that the recipe asks for.
+
+    Raises UserError when the ledger is empty, or has none in a language or by a speaker that is asked for.
+    """
     choice = Choice()
-    for clip in ledger.clips():
+    clips = list(ledger.clips())
+    if not clips:
+        raise UserError("the ledger holds no clip yet; run: python -m collect.ingest RECIPE")
+    check_known("languages", recipe.prepare.languages, {clip.language for clip in clips})
+    check_known("speakers", recipe.prepare.speakers, {clip.speaker for clip in clips})
+    for clip in clips:
         name, reason = parts.key(recipe, clip), filtered(clip, recipe.prepare)
         if ledger.permit(clip, recipe.prepare.purpose):
             choice.permitted.add(name)
@@ -83,9 +66,14 @@ def choose(ledger: Ledger, recipe: Recipe) -> Choice:
             choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))
         else:
             choice.clips[name] = clip
-    if not choice.clips and not choice.left_out:
-        raise UserError("the ledger holds no clip yet; run: python -m collect.ingest RECIPE")
     return choice
+
+
+def check_known(key: str, asked: Sequence[str] | None, known: Iterable[str]) -> None:
+    """A filter that names what the ledger does not have is a slip of the pen, and would leave clips out."""
+    if unknown := sorted(set(asked or ()) - set(known)):
+        have = ", ".join(sorted(known)[:10])
+        raise UserError(f"prepare.{key}: the ledger has no clip of {', '.join(unknown)}; it has {have}")
 
 
 def filtered(clip: records.Clip, settings: Prepare) -> str | None:
@@ -97,11 +85,13 @@ def filtered(clip: records.Clip, settings: Prepare) -> str | None:
     return None
 
 
-def gather(recipe: Recipe, choice: Choice) -> tuple[dict[str, Finished], list[Rejected]]:
-    """What became of each clip: the finished ones, and those with a fault."""
+def gather(
+    recipe: Recipe, choice: Choice, unread: dict[str, str]
+) -> tuple[dict[str, Finished], list[Rejected]]:
+    """What became of each clip: the finished ones, and those with a fault. `unread`: reasons by part."""
     finished, faults = {}, []
     for name, clip in choice.clips.items():
-        part = parts.load(recipe, name) or Part(rejected="unreadable part: run the same command again")
+        part = parts.load(recipe, name) or Part(rejected=unread.get(name, "lost: run the same command again"))
         if part.finished:
             finished[name] = part.finished
         else:
@@ -140,25 +130,26 @@ def arrange(
     except UserError:
         dataset.remove(recipe)
         raise
-    return {
-        name: utterance(ledger, choice.clips[name], done, splits[group[name]])
-        for name, done in finished.items()
-    }
+    people = {code: ledger.speaker(code) for code in {choice.clips[name].speaker for name in finished}}
+    rows = {}
+    for name, done in finished.items():
+        clip = choice.clips[name]
+        person = people[clip.speaker] if ledger.permit(clip, "profile_data") else None
+        rows[name] = utterance(clip, person, done, splits[group[name]])
+    return rows
 
 
-def utterance(ledger: Ledger, clip: records.Clip, done: Finished, split: Split) -> Utterance:
-    """A row of the dataset, without its audio. What describes the person needs a consent of its own."""
-    person = ledger.speaker(clip.speaker)
-    profile = ledger.permit(clip, "profile_data")
+def utterance(clip: records.Clip, person: Speaker | None, done: Finished, split: Split) -> Utterance:
+    """A row of the dataset, without its audio. `person`: None where facts about them may not be used."""
     return Utterance(
         id=clip.id,
         clip=clip.id,
         speaker=clip.speaker,
         language=clip.language,
-        dialect=clip.dialect if profile else None,
-        region=clip.region if profile else None,
-        gender=person.gender if profile else None,
-        age_band=person.age_band if profile else None,
+        dialect=clip.dialect if person else None,
+        region=clip.region if person else None,
+        gender=person.gender if person else None,
+        age_band=person.age_band if person else None,
         text=clip.transcript,
         audio=b"",
         split=split,
@@ -188,7 +179,7 @@ def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
     if target is not None and (quiet := sum(row.quality.loudness_lufs < target - 0.5 for row in utterances)):
         print(f"{quiet} utterances stay below {target:g} LUFS, because their peaks would clip")
     print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
-    print("next: python -m train RECIPE")
+    print(next_command("train"))
 
 
 def amount(rows: list[Utterance]) -> str:

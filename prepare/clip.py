@@ -24,3 +24,7 @@ class Clip:
 
 class Reject(Exception):
     """This clip cannot become an utterance. Its text is the reason, as `kind: particulars`."""
+
+
+class Unread(Reject):
+    """This clip could not be read this time. Nothing is kept of it, so that the next run tries again."""

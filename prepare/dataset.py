@@ -21,6 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from prepare.clip import Samples
+from prepare.text import normalise as normalise
 from recipes import provenance
 from recipes.records import Lineage, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
@@ -43,16 +44,16 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     import datasets
 
     folder = dataset_folder(recipe)
-    again = "run: python -m prepare RECIPE"
     if not folder.is_dir():
-        raise UserError(f"{folder}: no dataset yet; {again}")
+        raise UserError(f"{folder}: no dataset yet; run: python -m prepare RECIPE")
     try:
         made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
         found = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())}); {again}") from None
+        fault = " ".join(str(error).split())
+        raise UserError(f"{folder}: damaged ({fault}); remove it and run: python -m prepare RECIPE") from None
     if changed := _differences(made, recipe):
-        raise UserError(f"{folder}: made with other settings ({changed}); {again}")
+        raise UserError(f"{folder}: made with other settings ({changed}); run: python -m prepare RECIPE")
     return found
 
 
@@ -123,6 +124,8 @@ def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Sequence[Re
         if final.exists():
             shutil.rmtree(final)
         os.replace(part, final)
+    except OSError as error:  # a full disk: the libraries do not say which file
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(versions)) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     _point_to(dataset_folder(recipe), final)

@@ -57,6 +57,8 @@ def save(recipe: Recipe, name: str, part: Part, audio: bytes = b"") -> None:
     try:
         beside.write_bytes(part.model_dump_json().encode() + b"\n" + audio)
         os.replace(beside, path)
+    except OSError as error:  # a full disk: the system does not say which file
+        raise OSError(error.errno, error.strerror, str(path.parent)) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -111,7 +113,7 @@ def _code() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     here = Path(__file__).parent
-    names = ("clip.py", "quality.py", "steps.py", "voice.py", "__main__.py")
+    names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
     sources = [*(here / name for name in names), *(here / "text").glob("*.py")]
     found = [provenance.file_digest(path) for path in sources]
     for name in _LIBRARIES:

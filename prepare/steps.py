@@ -1,4 +1,4 @@
-"""The audio steps: pure functions from clip to clip, in the order that `prepare/__main__.py` calls them."""
+"""The audio steps: pure functions from clip to clip, in the order that `prepare/chain.py` calls them."""
 
 from dataclasses import replace
 from typing import Literal

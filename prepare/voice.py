@@ -117,7 +117,7 @@ def _silero() -> "onnxruntime.InferenceSession":
     places = package.submodule_search_locations if package else None
     path = Path(places[0]) / "data" / "silero_vad_16k_sequence.onnx" if places else None
     if path is None or not path.is_file():
-        raise UserError("no silero-vad 6.2 or newer: pip install silero-vad, or set prepare.vad to null")
+        raise UserError("no silero-vad 6.2.3 or newer: pip install silero-vad, or set prepare.vad to null")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

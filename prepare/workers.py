@@ -4,47 +4,51 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rich.console import Console
 from rich.progress import track
 
-from collect.ledger import Ledger, open_ledger
+from collect.ledger import open_ledger
 from prepare import parts
-from prepare.clip import Reject
-from prepare.parts import Finished, Part
+from prepare.chain import prepare
+from prepare.clip import Reject, Unread
+from prepare.parts import Part
 from recipes import records
-from recipes.schema import Prepare, Recipe
+from recipes.schema import Recipe
 
 _BATCH = 16  # clips that a process takes at a time
 
-Make = Callable[[records.Clip, Ledger, Prepare], tuple[Finished, bytes]]
 Batch = list[tuple[str, records.Clip]]
 
 
-def finish(clips: dict[str, records.Clip], make: Make, recipe: Recipe) -> None:
-    """Make the part of every clip that has none yet. `clips`: by the name of their part."""
+def finish(clips: dict[str, records.Clip], recipe: Recipe) -> dict[str, str]:
+    """Make the part of every clip that has none yet. `clips`: by the name of their part.
+
+    Returns the reasons of those that could not be read, and have no part.
+    """
     todo = [(name, clip) for name, clip in clips.items() if parts.load(recipe, name) is None]
     batches = [todo[at : at + _BATCH] for at in range(0, len(todo), _BATCH)]
     done = _side_by_side if recipe.prepare.workers > 1 and len(batches) > 1 else _one_by_one
-    steps = done(batches, make, recipe)
-    for _ in track(steps, "preparing", len(batches), console=Console(stderr=True), disable=not todo):
-        pass
+    steps = done(batches, recipe)
+    unread: dict[str, str] = {}
+    for found in track(steps, "preparing", len(batches), console=Console(stderr=True), disable=not todo):
+        unread |= found
+    return unread
 
 
-def _one_by_one(batches: list[Batch], make: Make, recipe: Recipe) -> Iterator[None]:
+def _one_by_one(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
     for batch in batches:
-        _work(batch, make, recipe)
-        yield
+        yield _work(batch, recipe)
 
 
-def _side_by_side(batches: list[Batch], make: Make, recipe: Recipe) -> Iterator[None]:
+def _side_by_side(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
     """Fresh processes rather than forks: an open database and a network's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(recipe.prepare.workers, mp_context=context, initializer=_end_with_parent)
     try:
-        for job in as_completed([pool.submit(_work, batch, make, recipe) for batch in batches]):
+        for job in as_completed([pool.submit(_work, batch, recipe) for batch in batches]):
             yield job.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -63,12 +67,16 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(batch: Batch, make: Make, recipe: Recipe) -> None:
+def _work(batch: Batch, recipe: Recipe) -> dict[str, str]:
+    unread = {}
     with open_ledger(recipe) as ledger:
         for name, clip in batch:
             try:
-                finished, audio = make(clip, ledger, recipe.prepare)
+                finished, audio = prepare(clip, ledger, recipe.prepare)
+            except Unread as reason:
+                unread[name] = str(reason)
             except Reject as reason:
                 parts.save(recipe, name, Part(rejected=str(reason)))
             else:
                 parts.save(recipe, name, Part(finished=finished), audio)
+    return unread

@@ -12,8 +12,9 @@ from pathlib import Path
 from recipes.records import Lineage, Purpose
 from recipes.schema import Recipe
 
-_PACKAGES = ("accelerate", "datasets", "librosa", "numpy", "onnxruntime", "peft", "pyloudnorm")
-_PACKAGES += ("soundfile", "soxr", "torch", "transformers")
+_PACKAGES = tuple(
+    "accelerate datasets librosa numpy onnxruntime peft pyloudnorm soundfile soxr torch transformers".split()
+)
 
 
 @cache

@@ -173,6 +173,7 @@ class Train(Section):
     lora: Lora = Lora()
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)

@@ -144,7 +144,7 @@ def test_other_settings_than_it_was_made_with_are_named(recipe: Recipe) -> None:
 def test_a_damaged_table_is_a_message(recipe: Recipe) -> None:
     folder = dataset.write(recipe, ROWS)
     (folder / "train" / "state.json").unlink()
-    with pytest.raises(UserError, match=r"cannot be read .* run: python -m prepare RECIPE"):
+    with pytest.raises(UserError, match=r"damaged .* remove it and run: python -m prepare RECIPE"):
         dataset.open_dataset(recipe)
 
 

@@ -17,8 +17,9 @@ from prepare import quality, steps, voice
 from prepare.clip import Clip, Reject
 from recipes.schema import Vad
 from tests.babble import babble, noise
+from tests.conftest import SHARED, needs_shared
 
-RECORDINGS = Path(__file__).parents[1].parent / "shared" / "data" / "tamazight_speech" / "clips"
+RECORDINGS = SHARED / "data" / "tamazight_speech" / "clips"
 VAD = Vad()
 
 
@@ -136,7 +137,8 @@ def test_frames_all_at_once_are_the_same_as_one_after_the_other() -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     samples = np.tile(babble(3), 9)
     samples *= np.float32(0.9) / np.abs(samples).max()
-    state, heard, found = np.zeros((2, 1, 128), np.float32), np.zeros((1, 576), np.float32), []
+    state, found = np.zeros((2, 1, 128), np.float32), []
+    heard: NDArray[np.float32] = np.zeros((1, 576), np.float32)
     for at in range(0, len(samples), 512):
         heard = np.concatenate([heard[:, -64:], np.zeros((1, 512), np.float32)], axis=1)
         heard[0, 64 : 64 + len(samples[at : at + 512])] = samples[at : at + 512]
@@ -232,7 +234,7 @@ def test_limits_say_what_to_do() -> None:
         steps.require_snr(noisy, 30)
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs the development data in ../shared/data")
+@needs_shared("data/tamazight_speech")
 @pytest.mark.parametrize(
     ("name", "begins_s"),
     [("common_voice_zgh_40180070.mp3", 0.62), ("common_voice_zgh_40143035.mp3", 0.80)],

@@ -2,7 +2,6 @@
 
 import csv
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,7 @@ from prepare.text import check, check_rules, normalise, rules_of
 from prepare.text.rules import Rule, failures
 from prepare.text.scripts import share
 from recipes.records import LANGUAGES, Language
-
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the development data in ../shared/data")
+from tests.conftest import SHARED, needs_shared
 
 # Text as it comes: letters of every script in play, marks, digits, punctuation, what cannot be seen.
 anything = st.text(
@@ -132,18 +129,18 @@ def test_share_of_a_script() -> None:
     assert share("123 !?", "Latn") == 0.0
 
 
-@needs_data
+@needs_shared("data/tamazight_speech")
 def test_real_transcripts_pass() -> None:
-    with open(DATA / "tamazight_speech" / "metadata.csv", encoding="utf-8") as file:
+    with open(SHARED / "data" / "tamazight_speech" / "metadata.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             check(row["text"], "zgh-Tfng", 0.99)
 
 
-@needs_data
+@needs_shared("data/parallel_text_seed")
 @pytest.mark.parametrize("language", ["ary-Arab", "zgh-Tfng"])
 def test_an_encyclopaedia_passes_or_has_a_reason(language: Language) -> None:
     lines = (
-        (DATA / "parallel_text_seed" / "seed" / language.replace("-", "_"))
+        (SHARED / "data" / "parallel_text_seed" / "seed" / language.replace("-", "_"))
         .read_text(encoding="utf-8")
         .splitlines()
     )

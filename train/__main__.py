@@ -1,16 +1,24 @@
-"""Fine-tune a model on the prepared dataset: `python -m train RECIPE` or `accelerate launch -m train RECIPE`."""
+"""Fine-tune a model on the prepared dataset: `python -m train RECIPE`.
 
+On several devices: `accelerate launch -m train RECIPE`.
+"""
+
+import itertools
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import set_seed
 from rich.console import Console
 from rich.table import Table
 
-from prepare.dataset import open_dataset
+from prepare.dataset import dataset_hash, open_dataset
 from recipes.command import next_command, run
-from recipes.provenance import read_lineage, write_text
+from recipes.provenance import write_text
 from recipes.schema import Recipe, UserError
 from train import adapter
 from train.families import Family, Samples, open_family
@@ -20,47 +28,65 @@ from train.probes import error_rate, probe
 
 
 def main(recipe: Recipe) -> None:
-    data = open_dataset(recipe)
-    folder = recipe.folder("train")
-    if finished(recipe):
-        print(f"already trained: {adapter.adapter_folder(recipe)}\n{next_command("evaluate")}")
-        return
-    start_afresh_if_changed(recipe)
-    family = open_trainable(recipe, data["train"]["text_normalized"])
-    show_weights(family)
-    voices = speaker_voices(family, data["valid"]) | speaker_voices(family, data["train"])
-    key = encoding_key(recipe, data)
-    train, valid = (encode_split(family, data[s], voices, folder / "features", key) for s in ("train", "valid"))
-    report_skipped(train, valid, folder)
+    here = PartialState(timeout=timedelta(hours=12))  # that long others may wait while one encodes
+    data, folder = open_dataset(recipe), recipe.folder("train")
+    with here.main_process_first():
+        if finished(recipe):
+            here.print(f"already trained: {adapter.adapter_folder(recipe)}")
+            here.print(next_command("evaluate"))
+            return
+        start_afresh_if_changed(recipe)
+        family = open_trainable(recipe, data["train"]["text_normalized"])
+        voices = speaker_voices(family, data["valid"]) | speaker_voices(family, data["train"])
+        key = encoding_key(recipe, data["train"]["text_normalized"])
+        train = encode_split(family, data["train"], voices, folder / "features", key)
+        valid = encode_split(family, data["valid"], voices, folder / "features", key)
+    if here.is_main_process:
+        show_weights(family)
+        report_skipped(train, valid, folder)
+    refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
         on_probe = prober(recipe, family, data["valid"], voices, tracker)
         state = fit(family, train, valid, recipe.train, folder, recipe.seed, on_probe, tracker.row)
-    made = adapter.save(recipe, family)
-    write_text(folder / "finished.txt", recipe.digest("prepare", "train"))
-    print(f"trained {state.step} steps on {len(train)} utterances; best validation loss {state.best:.3f} at step {state.best_step}")
-    print(f"{recipe.train.method} result in {made}\n{next_command("evaluate")}")
+    if here.is_main_process:
+        made = adapter.save(recipe, family)
+        write_text(folder / "finished.txt", run_mark(recipe))
+        print(f"trained {state.step} steps on {len(train)} utterances;", end=" ")
+        print(f"best validation loss {state.best:.3f} at step {state.best_step}")
+        print(f"{recipe.train.method} result in {made}")
+        print(next_command("evaluate"))
+    here.destroy_process_group()
+
+
+def run_mark(recipe: Recipe) -> str:
+    """What a run belongs to: one dataset, one set of training settings, the weights it starts from, a seed."""
+    settings = recipe.train
+    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    weights = [adapter.base_hash(name) or "-" for name in models]
+    return " ".join([dataset_hash(recipe), recipe.digest("train"), *weights, str(recipe.seed)])
 
 
 def finished(recipe: Recipe) -> bool:
+    """Whether a run like this one has been brought to its end."""
     mark = recipe.folder("train") / "finished.txt"
-    return mark.exists() and mark.read_text() == recipe.digest("prepare", "train")
+    return mark.exists() and mark.read_text(encoding="utf-8") == run_mark(recipe)
 
 
 def start_afresh_if_changed(recipe: Recipe) -> None:
-    """Checkpoints belong to one dataset and one set of training settings; of others they are moved aside."""
-    folder = recipe.folder("train")
-    dataset = read_lineage(recipe.folder("prepare"))
+    """Mark the folder as this run's; what an unlike run left is moved aside, to `train.1` and so on."""
+    folder, now = recipe.folder("train"), run_mark(recipe)
     mark = folder / "started.txt"
-    now = f"{dataset.clips} {recipe.digest('train')} {recipe.seed}"
-    if mark.exists() and mark.read_text() != now:
-        old = next(path for n in range(1, 10_000) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
+    if mark.exists() and mark.read_text(encoding="utf-8") != now:
+        names = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
+        old = next(path for path in names if not path.exists())
         folder.rename(old)
-        print(f"the recipe or the dataset changed: the earlier run is now in {old}")
+        print(f"the recipe, the dataset or the base changed: the earlier run is now in {old}")
     write_text(mark, now)
 
 
 def open_trainable(recipe: Recipe, texts: list[str]) -> Family:
-    """The base with LoRA on it, or a model whose every weight trains."""
+    """The base with LoRA on it, or a model whose every weight trains. New weights come from the seed."""
+    set_seed(recipe.seed)
     family = open_family(recipe.train, letters=texts)
     if recipe.train.method == "lora":
         adapter.add_lora(family, recipe.train.lora, texts)
@@ -85,28 +111,36 @@ def show_weights(family: Family) -> None:
     Console(stderr=True).print(table)
 
 
-def encoding_key(recipe: Recipe, data: Any) -> str:
+def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     """What encoded features depend on besides the utterances themselves."""
     settings = recipe.train
-    letters = sorted({letter for text in data["train"]["text_normalized"] for letter in text})
-    aligner = adapter.base_hash(settings.aligner) or settings.aligner
-    base = adapter.base_hash(settings.base) or f"{settings.base}@{settings.revision}"
-    dataset = recipe.digest("prepare")
-    return json.dumps([settings.family, base, settings.config, aligner, settings.speaker_encoder, letters, dataset])
+    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    weights = [adapter.base_hash(name) or name for name in models]
+    letters = sorted({letter for text in texts for letter in text})
+    about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens]
+    return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
 
 def report_skipped(train: Features, valid: Features, folder: Path) -> None:
-    """Say what the family could not learn from, and write it down. Raises UserError when nothing is left."""
+    """Say what the family could not learn from, and write it to `skipped.csv`."""
     skipped = train.skipped + valid.skipped
-    write_text(folder / "skipped.csv", "".join(f"{name},{json.dumps(why)}\n" for name, why in [("id", "reason"), *skipped]))
+    lines = [f"{name},{json.dumps(why, ensure_ascii=False)}\n" for name, why in skipped]
+    write_text(folder / "skipped.csv", "".join(["id,reason\n", *lines]))
     if skipped:
-        print(f"{len(skipped)} utterances skipped, listed in {folder / 'skipped.csv'}; first: {skipped[0][1]}")
+        print(f"{len(skipped)} utterances skipped, listed in {folder / 'skipped.csv'};", end=" ")
+        print(f"first: {skipped[0][1]}")
+
+
+def refuse_empty(train: Features, valid: Features, folder: Path) -> None:
+    """Raises UserError when a split has nothing to learn from."""
     for name, split in (("train", train), ("valid", valid)):
         if not len(split):
             raise UserError(f"no utterance of the {name} split can be used: see {folder / 'skipped.csv'}")
 
 
-def prober(recipe: Recipe, family: Family, rows: Any, voices: dict[str, Samples], tracker: "Tracker") -> Callable[[int], dict[str, Any]]:
+def prober(
+    recipe: Recipe, family: Family, rows: Any, voices: dict[str, Samples], tracker: "Tracker"
+) -> Callable[[int], dict[str, Any]]:
     """A function that probes the model on the first utterances of the validation split."""
     settings = recipe.train.probe
     judge_name = recipe.evaluate.recogniser or recipe.train.aligner
@@ -131,8 +165,6 @@ class Tracker:
         self.run: Any = None
 
     def __enter__(self) -> "Tracker":
-        import os
-
         settings = self.recipe.train.wandb
         if settings.mode != "disabled" and os.environ.get("RANK", "0") == "0":
             import wandb
@@ -162,7 +194,8 @@ class Tracker:
         if self.run and spoken:
             import wandb
 
-            self.run.log({"probe": [wandb.Audio(r.samples, rate_hz, caption=r.text) for r in spoken]}, step=step)
+            clips = [wandb.Audio(r.samples, rate_hz, caption=r.text) for r in spoken]
+            self.run.log({"probe": clips}, step=step)
 
 
 if __name__ == "__main__":

@@ -15,21 +15,23 @@ import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from prepare.dataset import decode, open_dataset
+from prepare.dataset import dataset_folder, decode, normalise, open_dataset
 from recipes.provenance import file_digest, lineage, read_lineage, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
 from train.families import Family, Samples, Skip, open_family
-from train.features import samples_of, speaker_voices
+from train.features import resampled, samples_of, speaker_voices
 
 __all__ = [
     "adapter_folder",
     "add_lora",
     "decode",
     "losses",
+    "normalise",
 
     "open_dataset",
     "open_model",
     "open_recogniser",
+    "resampled",
     "samples_of",
     "save",
     "voice_of",
@@ -79,13 +81,13 @@ def save(recipe: Recipe, family: Family) -> Path:
     family.model.save_pretrained(part, **options)
     (part / "README.md").unlink(missing_ok=True)  # PEFT's empty card; publishing writes a true one
     family.save_processor(part)
-    dataset = read_lineage(recipe.folder("prepare"))
+    dataset = read_lineage(dataset_folder(recipe))
     line = lineage(
         recipe,
         "adapter",
         purpose=recipe.prepare.purpose,
         clips=dataset.clips,
-        parents=[file_digest(recipe.folder("prepare") / "lineage.json")],
+        parents=[file_digest(dataset_folder(recipe) / "lineage.json")],
         base=recipe.train.base,
         base_revision=recipe.train.revision,
         base_hash=base_hash(recipe.train.base),
@@ -126,7 +128,7 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
         family = open_family(recipe.train, folder)
         family.model = PeftModel.from_pretrained(family.model, folder)
     family.model.eval()
-    return family.model and family
+    return family
 
 
 def open_recogniser(name: str) -> Family:

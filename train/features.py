@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -80,12 +81,14 @@ def _encode(family: Family, rows: Any, voices: Mapping[str, Samples], path: Path
 
 def samples_of(family: Family, row: Mapping[str, Any]) -> Samples:
     """The audio of a dataset row at the rate the family hears or speaks."""
-    samples = decode(row["audio"])
-    if row["rate_hz"] == family.rate_hz:
-        return samples
-    import soxr
+    return resampled(decode(row["audio"]), row["rate_hz"], family.rate_hz)
 
-    return np.asarray(soxr.resample(samples, row["rate_hz"], family.rate_hz), dtype=np.float32)
+
+def resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
+    """Samples (n,) at another rate."""
+    if rate_hz == wanted_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, rate_hz, wanted_hz), dtype=np.float32)
 
 
 def speaker_voices(family: Family, rows: Any, most: int = 20) -> dict[str, Samples]:

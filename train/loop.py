@@ -1,26 +1,25 @@
 """The training loop: one for all families, under Accelerate."""
 
+import itertools
 import json
 import math
-import os
-import random
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import get_scheduler
 
+from recipes.provenance import write_text
 from recipes.schema import Train, UserError
 from train.batching import batches
+from train.checkpoints import load_checkpoint, load_trained, random_state_kept, save_checkpoint, save_trained
 from train.families import Family
 from train.features import Features
 
@@ -32,11 +31,29 @@ class Progressed:
     """Where a run stands; saved in every checkpoint."""
 
     step: int = 0  # optimiser steps done
-    batch: int = 0  # batches consumed since the start
+    batch: int = 0  # batches consumed since the start, by each process
     best: float = math.inf  # lowest validation loss
     best_step: int = 0
     worse: int = 0  # validations since the best
     losses: list[float] = field(default_factory=list)  # since the last row of metrics
+
+
+@dataclass
+class _Run:
+    """A training under way: what it holds between two steps."""
+
+    family: Family
+    train: Features
+    valid: Features
+    settings: Train
+    folder: Path
+    seed: int
+    accelerator: Accelerator
+    wrapped: Any  # the model as Accelerate trains it; `family.model` is the one inside
+    optimizer: Any
+    scheduler: Any
+    on_row: Callable[[dict[str, Any]], None]
+    state: Progressed = field(default_factory=Progressed)
 
 
 def fit(
@@ -55,125 +72,169 @@ def fit(
     the metrics; `on_row` sees every row of `folder/metrics.jsonl`. Raises UserError when the loss
     stops being a number.
     """
-    set_seed(seed)
-    accelerator = Accelerator(mixed_precision=settings.precision)
-    weights = [p for p in family.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=settings.weight_decay)
-    scheduler = get_scheduler(settings.schedule, optimizer, settings.warmup_steps, settings.max_steps)
-    family.model, optimizer = accelerator.prepare(family.model, optimizer)
-    core = accelerator.unwrap_model(family.model)
-    state = _resume(core, optimizer, scheduler, folder)
-    _forget_rows_after(folder / "metrics.jsonl", state.step)
-
-    def note(**row: Any) -> None:
-        if accelerator.is_main_process:
-            with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            on_row(row)
-
-    def check() -> None:
-        """Validate, probe, and keep the weights when they are the best so far."""
-        loss = validate(family, valid, settings.batch_s, accelerator.device)
-        note(step=state.step, valid_loss=loss)
-        state.worse += 1
-        if loss < state.best:
-            state.best, state.best_step, state.worse = loss, state.step, 0
-            if accelerator.is_main_process:
-                _save_tensors(_kept(core), folder / "best.safetensors")
-
-    if state.step == 0 and not (folder / "best.safetensors").exists():
-        check()  # the base's own loss, to compare with
-    _train_mode(family.model, settings)
-    with _bar(accelerator.is_main_process) as bar:
+    run = _begin(family, train, valid, settings, folder, seed, on_row)
+    state, groups = run.state, _groups(run)
+    if state.step == 0:
+        _validate_and_keep_best(run)  # the base's own loss, to compare with
+    with _bar(run.accelerator.is_main_process) as bar:
         task = bar.add_task("training", total=settings.max_steps, completed=state.step, loss=math.nan)
         while state.step < settings.max_steps and not _patience_spent(state, settings):
-            loss = _step(family, train, settings, state, optimizer, weights, accelerator, seed)
-            scheduler.step()
-            state.step += 1
-            state.losses.append(loss)
+            loss = _step(run, list(itertools.islice(groups, settings.accumulate)))
             bar.update(task, completed=state.step, loss=loss)
-            if state.step % _LOG_EVERY == 0:
-                note(step=state.step, loss=sum(state.losses) / len(state.losses), lr=scheduler.get_last_lr()[0])
-                state.losses.clear()
-            last = state.step == settings.max_steps
-            if last or state.step % settings.validate_every == 0:
-                check()
-                _train_mode(family.model, settings)
-            if on_probe and settings.probe and (last or state.step % settings.probe.every == 0):
-                family.model.eval()
-                with _random_state_kept():
-                    note(step=state.step, **on_probe(state.step))
-                _train_mode(family.model, settings)
-            if (last or state.step % settings.save_every == 0) and accelerator.is_main_process:
-                _checkpoint(core, optimizer, scheduler, state, folder, settings.keep_checkpoints)
-    accelerator.wait_for_everyone()
-    family.model = core
-    _load_kept(core, load_file(folder / "best.safetensors"))
-    core.eval()
-    return state
+            if _due(run, _LOG_EVERY):
+                mean, state.losses = sum(state.losses) / len(state.losses), []
+                _note(run, loss=mean, lr=run.scheduler.get_last_lr()[0])
+            if _due(run, settings.validate_every):
+                _validate_and_keep_best(run)
+            if on_probe and settings.probe and _due(run, settings.probe.every):
+                _probe(run, on_probe)
+            if _due(run, settings.save_every):
+                _save(run)
+    return _finish(run)
 
 
-def validate(family: Family, valid: Features, batch_s: float, device: Any) -> float:
-    """Mean loss over the utterances of a split, without dropout."""
+def validate(family: Family, valid: Features, batch_s: float, accelerator: Accelerator) -> float:
+    """Mean loss over the utterances of a split, without dropout. Raises UserError when it is not a number."""
     family.model.eval()
     total = 0.0
-    with torch.no_grad(), _random_state_kept():
+    with torch.no_grad(), random_state_kept(accelerator.device), accelerator.autocast():
         for group in batches(valid.durations_s, batch_s, seed=0, epoch=0):
-            batch = _to(family.collate(valid.examples(group)), device)
-            total += float(family.loss(batch)) * len(group)
-    return total / len(valid)
+            batch = _to(family.collate(valid.examples(group)), accelerator.device)
+            total += _number(family.loss(batch), valid, group) * len(group)
+    if accelerator.num_processes == 1:
+        return total / len(valid)
+    # Processes must agree on when to stop, to the last bit.
+    return float(accelerator.reduce(torch.tensor(total / len(valid), device=accelerator.device), "mean"))
 
 
-def _step(
+def _begin(
     family: Family,
     train: Features,
+    valid: Features,
     settings: Train,
-    state: Progressed,
-    optimizer: Any,
-    weights: list[Any],
-    accelerator: Accelerator,
+    folder: Path,
     seed: int,
-) -> float:
-    """One optimiser step over `accumulate` batches; the mean loss."""
-    total = 0.0
-    for _ in range(settings.accumulate):
-        group = _group(train, settings, state.batch, accelerator, seed)
-        state.batch += 1
-        batch = _to(family.collate(train.examples(group)), accelerator.device)
-        with accelerator.autocast():
-            loss = family.loss(batch) / settings.accumulate
-        if not math.isfinite(float(loss)):
-            names = ", ".join(train.ids[i][:12] for i in group)
-            raise UserError(
-                f"step {state.step}: the loss is not a number on {names}; "
-                "lower train.learning_rate, or look at these utterances"
-            )
-        accelerator.backward(loss)
-        total += float(loss)
-    accelerator.clip_grad_norm_(weights, settings.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad()
+    on_row: Callable[[dict[str, Any]], None],
+) -> _Run:
+    """A new run, or the one that the newest checkpoint holds."""
+    set_seed(seed)
+    accelerator = _accelerator(settings)
+    weights = [weight for weight in family.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=settings.weight_decay)
+    scheduler = get_scheduler(settings.schedule, optimizer, settings.warmup_steps, settings.max_steps)
+    wrapped, optimizer = accelerator.prepare(family.model, optimizer)
+    progress = load_checkpoint(folder / "checkpoints", family.model, optimizer, scheduler)
+    state = Progressed(**progress) if progress else Progressed()
+    if accelerator.is_main_process:
+        _forget_rows_after(folder / "metrics.jsonl", state.step)
+    return _Run(
+        family,
+        train,
+        valid,
+        settings,
+        folder,
+        seed,
+        accelerator,
+        wrapped,
+        optimizer,
+        scheduler,
+        on_row,
+        state,
+    )
+
+
+def _groups(run: _Run) -> Iterator[list[int]]:
+    """The batches of this process that are still to come, without end, by seed alone."""
+    every = run.accelerator.num_processes
+    first = run.state.batch * every + run.accelerator.process_index
+    epochs = (batches(run.train.durations_s, run.settings.batch_s, run.seed, n) for n in itertools.count())
+    return itertools.islice(itertools.chain.from_iterable(epochs), first, None, every)
+
+
+def _step(run: _Run, groups: Sequence[list[int]]) -> float:
+    """One optimiser step over some batches; their mean loss."""
+    family, core, total = run.family, run.family.model, 0.0
+    _train_mode(core, run.settings)
+    family.model = run.wrapped
+    try:
+        for group in groups:
+            batch = _to(family.collate(run.train.examples(group)), run.accelerator.device)
+            with run.accelerator.autocast():
+                loss = family.loss(batch) / len(groups)
+            total += _number(loss, run.train, group)
+            run.accelerator.backward(loss)
+    finally:
+        family.model = core
+    run.accelerator.clip_grad_norm_(run.wrapped.parameters(), run.settings.clip_norm)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    run.scheduler.step()
+    run.state.step += 1
+    run.state.batch += len(groups)
+    run.state.losses.append(total)
     return total
 
 
-def _group(train: Features, settings: Train, batch: int, accelerator: Accelerator, seed: int) -> list[int]:
-    """The utterances of batch number `batch` of this process, by seed alone."""
-    position = batch * accelerator.num_processes + accelerator.process_index
-    epoch = 0
-    while position >= len(groups := _epoch(tuple(train.durations_s), settings.batch_s, seed, epoch)):
-        position -= len(groups)
-        epoch += 1
-    return groups[position]
+def _validate_and_keep_best(run: _Run) -> None:
+    state = run.state
+    loss = validate(run.family, run.valid, run.settings.batch_s, run.accelerator)
+    _note(run, valid_loss=loss)
+    state.worse += 1
+    if loss < state.best:
+        state.best, state.best_step, state.worse = loss, state.step, 0
+        if run.accelerator.is_main_process:
+            save_trained(run.family.model, run.folder / "best.safetensors")
 
 
-_epochs: dict[tuple[int, float, int, int], list[list[int]]] = {}
+def _probe(run: _Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
+    if run.accelerator.is_main_process:
+        run.family.model.eval()
+        with random_state_kept(run.accelerator.device):
+            _note(run, **on_probe(run.state.step))
 
 
-def _epoch(durations_s: tuple[float, ...], batch_s: float, seed: int, epoch: int) -> list[list[int]]:
-    key = (hash(durations_s), batch_s, seed, epoch)
-    if key not in _epochs:
-        _epochs[key] = batches(durations_s, batch_s, seed, epoch)
-    return _epochs[key]
+def _save(run: _Run) -> None:
+    if run.accelerator.is_main_process:
+        folder, keep = run.folder / "checkpoints", run.settings.keep_checkpoints
+        save_checkpoint(folder, run.family.model, run.optimizer, run.scheduler, asdict(run.state), keep)
+
+
+def _finish(run: _Run) -> Progressed:
+    """The best weights into the model, and Accelerate's wrapping off it."""
+    run.accelerator.wait_for_everyone()
+    load_trained(run.family.model, run.folder / "best.safetensors")
+    run.family.model = run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
+    run.family.model.eval()
+    return run.state
+
+
+def _note(run: _Run, **figures: Any) -> None:
+    """One row of metrics."""
+    row = {"step": run.state.step, **figures}
+    if run.accelerator.is_main_process:
+        with open(run.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        run.on_row(row)
+
+
+def _number(loss: torch.Tensor, split: Features, group: list[int]) -> float:
+    """The loss as a number. Raises UserError naming the utterances when it is none."""
+    value = float(loss.detach())
+    if math.isfinite(value):
+        return value
+    names = ", ".join(split.ids[i][:12] for i in group)
+    raise UserError(
+        f"the loss is not a number on {names}; lower train.learning_rate, or look at these utterances"
+    )
+
+
+def _accelerator(settings: Train) -> Accelerator:
+    # Some models leave out layers at random, whose weights then have no gradient in that step.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    try:
+        return Accelerator(mixed_precision=settings.precision, kwargs_handlers=[parallel])
+    except ValueError as error:
+        raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
 
 
 def _train_mode(model: Any, settings: Train) -> None:
@@ -185,6 +246,11 @@ def _train_mode(model: Any, settings: Train) -> None:
                 module.eval()
 
 
+def _due(run: _Run, every: int) -> bool:
+    """Whether something done each `every` steps is to be done now; after the last step everything is."""
+    return run.state.step % every == 0 or run.state.step == run.settings.max_steps
+
+
 def _patience_spent(state: Progressed, settings: Train) -> bool:
     return settings.patience is not None and state.worse >= settings.patience
 
@@ -193,97 +259,12 @@ def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-# ---------------------------------------------------------------- checkpoints
-
-
-def _kept(model: Any) -> dict[str, torch.Tensor]:
-    """What training changes: trained weights, and batch statistics when all weights train."""
-    names = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    if len(names) == sum(1 for _ in model.parameters()):
-        names |= {name for name, _ in model.named_buffers()}
-    state = model.state_dict()
-    return {name: state[name].detach().cpu().clone().contiguous() for name in sorted(names & set(state))}
-
-
-def _load_kept(model: Any, tensors: dict[str, torch.Tensor]) -> None:
-    unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
-    if unknown:
-        raise UserError(f"the checkpoint holds {unknown[0]}, which the model has not: remove the folder of the run")
-
-
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    part = path.with_suffix(".part")
-    try:
-        save_file(tensors, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _checkpoint(model: Any, optimizer: Any, scheduler: Any, state: Progressed, folder: Path, keep: int) -> None:
-    """All that going on needs, in a folder that appears whole."""
-    root = folder / "checkpoints"
-    part, whole = root / ".part", root / f"{state.step:08d}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_file(_kept(model), part / "weights.safetensors")
-    rest = {
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "progress": vars(state),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [int(x) for x in np.random.get_state()[1]] + [int(np.random.get_state()[2])],  # type: ignore[index]
-        "python": list(random.getstate()[1]),
-    }
-    torch.save(rest, part / "rest.pt")
-    shutil.rmtree(whole, ignore_errors=True)
-    os.replace(part, whole)
-    for old in sorted(root.glob("[0-9]*"))[:-keep]:
-        shutil.rmtree(old)
-
-
-def _resume(model: Any, optimizer: Any, scheduler: Any, folder: Path) -> Progressed:
-    """Load the newest checkpoint, if there is one."""
-    found = sorted((folder / "checkpoints").glob("[0-9]*"))
-    if not found:
-        (folder / "best.safetensors").unlink(missing_ok=True)
-        return Progressed()
-    _load_kept(model, load_file(found[-1] / "weights.safetensors"))
-    rest = torch.load(found[-1] / "rest.pt", weights_only=True)
-    optimizer.load_state_dict(rest["optimizer"])
-    scheduler.load_state_dict(rest["scheduler"])
-    _restore_random(rest)
-    return Progressed(**rest["progress"])
-
-
-def _restore_random(rest: dict[str, Any]) -> None:
-    torch.set_rng_state(rest["torch"])
-    if rest["cuda"]:
-        torch.cuda.set_rng_state_all(rest["cuda"])
-    *keys, position = rest["numpy"]
-    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, 0, 0.0))
-    random.setstate((3, tuple(rest["python"]), None))
-
-
-class _random_state_kept:
-    """What runs inside draws no random numbers from training: a run with probes equals one without."""
-
-    def __enter__(self) -> None:
-        self.states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-
-    def __exit__(self, *error: object) -> None:
-        torch.set_rng_state(self.states[0])
-        np.random.set_state(self.states[1])
-        random.setstate(self.states[2])
-
-
 def _forget_rows_after(path: Path, step: int) -> None:
     """Rows that a killed run wrote after its last checkpoint will be written again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step and not (step == 0)]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [line for line in lines if step and _step_of(line) <= step]
+        write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
@@ -295,6 +276,5 @@ def _step_of(line: str) -> float:
 
 def _bar(visible: bool) -> Progress:
     columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    from rich.console import Console
-
-    return Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), disable=not visible, console=Console(stderr=True))
+    loss = TextColumn("loss {task.fields[loss]:.3f}")
+    return Progress(*columns, loss, disable=not visible, console=Console(stderr=True))

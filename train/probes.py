@@ -7,7 +7,7 @@ from typing import Any
 import jiwer
 
 from train.families import Family, Samples
-from train.features import samples_of
+from train.features import resampled, samples_of
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,9 @@ def probe(
             results.append(Heard(text, family.transcribe(samples_of(family, row), row["language"]), None))
             continue
         samples = family.synthesise(text, voices[row["speaker"]])
-        heard = judge.transcribe(at_rate(samples, family, judge), row["language"]) if judge else ""
+        heard = judge.transcribe(resampled(samples, family.rate_hz, judge.rate_hz), row["language"]) if judge else ""
         results.append(Heard(text, heard, samples))
     return results
-
-
-def at_rate(samples: Samples, speaker: Family, listener: Family) -> Samples:
-    """Speech of one family at the rate another one hears."""
-    if speaker.rate_hz == listener.rate_hz:
-        return samples
-    import soxr
-
-    resampled: Samples = soxr.resample(samples, speaker.rate_hz, listener.rate_hz)
-    return resampled
 
 
 def error_rate(results: Sequence[Heard]) -> float:

@@ -49,6 +49,11 @@ def mel(samples: Samples, front: Front) -> Frames:
     return np.asarray((np.log(magnitudes).T - _CENTRE) / _SCALE, dtype=np.float32)
 
 
+def from_log10(frames: Frames) -> Frames:
+    """Decimal logarithms of mel magnitudes, as SpeechT5 draws them, on the scale of `mel`."""
+    return np.asarray((frames * np.log(10.0) - _CENTRE) / _SCALE, dtype=np.float32)
+
+
 def griffin_lim(frames: Frames, front: Front, iterations: int = 40) -> Samples:
     """A wave whose `mel` is near the frames.
 

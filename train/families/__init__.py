@@ -1,11 +1,13 @@
 """One file per model family, one small protocol."""
 
-from collections.abc import Callable, Iterable
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from recipes.schema import Train, UserError
 
@@ -26,7 +28,10 @@ class Family(Protocol):
     model: Any
     rate_hz: int
     recognises: bool
-    lora_targets: list[str]  # endings of module names, for PEFT's LoraConfig
+
+    @property
+    def lora_targets(self) -> Sequence[str]:
+        """Endings of module names, for PEFT's LoraConfig."""
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Make room for letters the tokenizer lacks; embedding name → ids of the new rows."""
@@ -82,22 +87,44 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
 
 
 def pretrained(load: Callable[..., Any], name: str, revision: str | None = None, **options: Any) -> Any:
-    """`load(name)` of transformers, with safetensors only and no code of the repository's own.
+    """`load(name)` of transformers, with no code of the repository's own.
 
-    Raises UserError naming the model when it is not there, not reachable, or has only pickled weights.
+    Raises UserError naming the model when it is not there, not reachable, or not of the kind asked for.
     """
     if name.startswith("/") and not Path(name).is_dir():
         raise UserError(f"{name}: no such folder; name a model folder or a repository on the hub")
     try:
         return load(name, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         cause = " ".join(str(error).split())[:200]
-        raise UserError(f"model {name} cannot be loaded: {cause}") from error
+        hint = "; weights are read from safetensors only: a pickle can run code" if "safetensors" in cause else ""
+        raise UserError(f"model {name} cannot be loaded: {cause}{hint}") from error
 
 
-def architecture(config_class: Any, given: dict[str, Any]) -> Any:
-    """A configuration of `config_class` with the values given. Raises UserError for a key it does not know."""
+def pretrained_model(model_class: Any, name: str, revision: str | None = None, **options: Any) -> Any:
+    """A model with its weights, float32, from safetensors.
+
+    Raises UserError as `pretrained` does, and when most of the model's weights are not there: the library
+    fills a model of another family with random numbers and says so in a warning only.
+    """
+    options |= {"use_safetensors": True, "dtype": "float32", "output_loading_info": True}
+    model, found = pretrained(model_class.from_pretrained, name, revision, **options)
+    if len(found["missing_keys"]) > len(model.state_dict()) / 2:
+        raise UserError(f"model {name} is no {type(model).__name__}: most of its weights are missing there")
+    return model
+
+
+def new_model(build: Callable[[Any], Any], config_class: Any, given: dict[str, Any]) -> Any:
+    """A model with random weights, of the architecture given.
+
+    Raises UserError for a key that `config_class` does not know, and for values that it or the model refuses.
+    """
     known = set(config_class().to_dict())
     if unknown := sorted(set(given) - known):
-        raise UserError(f"train.config.{unknown[0]}: {config_class.__name__} has no such key")
-    return config_class(**given)
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise UserError(f"train.config.{unknown[0]}: {config_class.__name__} has no such key{hint}")
+    try:
+        return build(config_class(**given))
+    except Exception as error:  # of many kinds: each model checks its own
+        raise UserError(f"train.config: {' '.join(str(error).split())[:200]}") from error

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizerFast
+from transformers import (
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizerFast,
+)
 
 from recipes.schema import Train, UserError
 from train.families import Example, Samples, Skip, architecture, pretrained
@@ -31,7 +36,11 @@ class Whisper:
         if not settings.base:
             raise UserError("train.base: Whisper needs a base model, for its tokenizer if for nothing else")
         base, revision = settings.base, settings.revision
-        self.features = pretrained(WhisperFeatureExtractor.from_pretrained, base, revision) if _has_features(base) else WhisperFeatureExtractor()
+        self.features = (
+            pretrained(WhisperFeatureExtractor.from_pretrained, base, revision)
+            if _has_features(base)
+            else WhisperFeatureExtractor()
+        )
         self.tokenizer = pretrained(WhisperTokenizerFast.from_pretrained, base, revision)
         if settings.config:
             self.model = WhisperForConditionalGeneration(architecture(WhisperConfig, settings.config))
@@ -50,7 +59,11 @@ class Whisper:
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
         if len(samples) > _WINDOW_S * self.rate_hz:
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears at most 30 s")
-        labels = self._prompt() + self.tokenizer(text, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
+        labels = (
+            self._prompt()
+            + self.tokenizer(text, add_special_tokens=False).input_ids
+            + [self.tokenizer.eos_token_id]
+        )
         if len(labels) > (most := self.model.config.max_target_positions):
             raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
         return {"inputs": self._features(samples), "labels": np.asarray(labels, dtype=np.int64)}
@@ -110,4 +123,6 @@ class Whisper:
 
 def _has_features(base: str) -> bool:
     """Some folders hold weights and tokenizer only; Whisper's feature settings are then the published ones."""
-    return not Path(base).is_dir() or any(Path(base, n).exists() for n in ("preprocessor_config.json", "processor_config.json"))
+    return not Path(base).is_dir() or any(
+        Path(base, n).exists() for n in ("preprocessor_config.json", "processor_config.json")
+    )

@@ -1,0 +1,141 @@
+"""Measurements on what systems said or wrote: error rates, duration, loss. Each with n and an interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jiwer
+import numpy as np
+
+from evaluate.statistics import Figure, mean, ratio, ratio_difference
+from evaluate.systems import Rendered, System
+from recipes.schema import Evaluate, Recipe
+from train.adapter import losses, open_dataset, open_model, open_recogniser, resampled, voice_of
+
+_LOSS_ROWS = 100  # utterances of the validation split whose loss is measured one by one
+_BY_SPEAKER = 5  # speakers from which on they are the clusters, not sentences
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One item of one system in figures."""
+
+    system: System
+    item: str
+    speaker: str
+    text: str
+    heard: str | None  # None where no recogniser listened
+    char_edits: int
+    chars: int
+    word_edits: int
+    words: int
+    duration_s: float
+
+
+def measure(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Measured]:
+    """Listen to generated speech with the recipe's recogniser, or read what a recogniser wrote; count errors."""
+    name = recipe.evaluate.recogniser
+    judge = open_recogniser(name) if name and not recipe.train.recognises else None
+    results = []
+    for one in rendered:
+        heard = one.text if recipe.train.recognises else None
+        duration_s = 0.0
+        if one.samples is not None:
+            duration_s = len(one.samples) / one.rate_hz
+            if judge:
+                heard = judge.transcribe(resampled(one.samples, one.rate_hz, judge.rate_hz), one.item.language)
+        results.append(Measured(one.system, one.item.id, one.item.speaker, one.item.text, heard, *errors(one.item.text, heard or ""), duration_s))
+    return results
+
+
+def errors(text: str, heard: str) -> tuple[int, int, int, int]:
+    """Character edits and characters, word edits and words. Source: Levenshtein distance by jiwer."""
+    by_char = jiwer.process_characters(text, heard)
+    by_word = jiwer.process_words(text, heard)
+    char_edits = by_char.substitutions + by_char.deletions + by_char.insertions
+    word_edits = by_word.substitutions + by_word.deletions + by_word.insertions
+    return char_edits, len(text), word_edits, len(text.split())
+
+
+def figures(recipe: Recipe, measured: Sequence[Measured]) -> dict[str, dict[str, Figure | None]]:
+    """Metric → system → figure; and under `adapter - base` the paired difference."""
+    settings, seed = recipe.evaluate, recipe.seed
+    table: dict[str, dict[str, Figure | None]] = {}
+    systems = list(dict.fromkeys(m.system for m in measured))
+    pairs = {"CER": ("char_edits", "chars"), "WER": ("word_edits", "words")}
+    for metric, (top, bottom) in pairs.items():
+        if any(m.heard is None for m in measured):
+            continue
+        table[metric] = {}
+        for system in systems:
+            rows = [m for m in measured if m.system == system]
+            columns = [getattr(m, top) for m in rows], [getattr(m, bottom) for m in rows]
+            table[metric][system] = ratio(*columns, clusters(rows), settings.resamples, seed)
+        if both := paired(measured):
+            columns_of = [([getattr(m, top) for m in side], [getattr(m, bottom) for m in side]) for side in both]
+            table[metric]["adapter - base"] = ratio_difference(
+                columns_of[0], columns_of[1], clusters(both[0]), settings.resamples, seed
+            )
+    if not recipe.train.recognises:
+        table["duration ratio"] = durations(recipe, measured, systems, settings)
+    return table
+
+
+def durations(
+    recipe: Recipe, measured: Sequence[Measured], systems: Sequence[System], settings: Evaluate
+) -> dict[str, Figure | None]:
+    """Seconds a character, over those of the speaker's training recordings: 1 is the speaker's own pace."""
+    train = open_dataset(recipe)["train"]
+    pace: dict[str, float] = {}
+    for speaker in set(train["speaker"]):
+        rows = [i for i, who in enumerate(train["speaker"]) if who == speaker]
+        spoken = sum(train["duration_s"][i] for i in rows)
+        pace[speaker] = spoken / sum(len(train["text_normalized"][i]) for i in rows)
+    usual = sum(train["duration_s"]) / sum(map(len, train["text_normalized"]))
+    found: dict[str, Figure | None] = {}
+    for system in systems:
+        rows_of = [m for m in measured if m.system == system]
+        expected = [m.chars * pace.get(m.speaker, usual) for m in rows_of]
+        spoken_s = [m.duration_s for m in rows_of]
+        found[system] = ratio(spoken_s, expected, clusters(rows_of), settings.resamples, recipe.seed)
+    return found
+
+
+def validation_losses(recipe: Recipe, systems: Sequence[System]) -> dict[str, Figure | None]:
+    """The loss of base and adapter on the validation split, utterance by utterance, and its paired difference."""
+    data = open_dataset(recipe)["valid"]
+    rows = [data[i] for i in range(min(len(data), _LOSS_ROWS))]
+    values: dict[str, Any] = {}
+    for system in ("base", "adapter"):
+        if system in systems:
+            model = open_model(recipe, system)
+            voices = {} if model.recognises else voice_of(model, recipe)
+            values[system] = np.array(losses(model, rows, voices))
+    kept = ~np.any([np.isnan(v) for v in values.values()], axis=0)
+    where = [row["speaker"] for row in rows] if many_speakers(rows) else [row["text_normalized"] for row in rows]
+    where = [w for w, keep in zip(where, kept, strict=True) if keep]
+    settings, seed = recipe.evaluate, recipe.seed
+    found = {system: mean(v[kept], where, settings.resamples, seed) for system, v in values.items()}
+    if len(values) == 2:
+        difference = values["adapter"][kept] - values["base"][kept]
+        found["adapter - base"] = mean(difference, where, settings.resamples, seed)
+    return found
+
+
+def many_speakers(rows: Sequence[Any]) -> bool:
+    return len({row["speaker"] for row in rows}) >= _BY_SPEAKER
+
+
+def clusters(rows: Sequence[Measured]) -> list[str]:
+    """What repeats: the speaker where there are enough of them, else the sentence."""
+    by_speaker = len({m.speaker for m in rows}) >= _BY_SPEAKER
+    return [m.speaker if by_speaker else m.text for m in rows]
+
+
+def paired(measured: Sequence[Measured]) -> tuple[list[Measured], list[Measured]] | None:
+    """Adapter and base on the items that both have, in the same order."""
+    sides = {s: {m.item: m for m in measured if m.system == s} for s in ("adapter", "base")}
+    common = [item for item in sides["adapter"] if item in sides["base"]]
+    if not common:
+        return None
+    return [sides["adapter"][item] for item in common], [sides["base"][item] for item in common]

@@ -1,0 +1,124 @@
+"""Figures with their uncertainty: bootstrap intervals that respect what repeats.
+
+Sentences, speakers and listeners repeat, so whole clusters are drawn, not single figures: Efron and
+Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8; for two crossed factors Owen, "The
+pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007. All intervals are percentile intervals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_LEVEL = 0.95
+_FEWEST = 3  # clusters below which no interval is given
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95 % interval; the interval is None where there is not enough data for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int  # observations
+    clusters: int  # independent groups among them
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f} (not enough data for an interval, n = {self.n})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+    @property
+    def apart_from_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def ratio(
+    numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object], resamples: int, seed: int
+) -> Figure | None:
+    """Sum over sum, e.g. edits over characters; each (n,). None when there is nothing to divide by."""
+    top, bottom, count = _summed(numerator, denominator, clusters)
+    if not bottom.sum() > 0:
+        return None
+    draws = _draw(len(top), resamples, seed)
+    values = (draws @ top) / np.maximum(draws @ bottom, 1e-12)
+    return _figure(float(top.sum() / bottom.sum()), values, count, len(top))
+
+
+def ratio_difference(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    clusters: Sequence[object],
+    resamples: int,
+    seed: int,
+) -> Figure | None:
+    """First ratio minus second, over the same observations: each draw takes the same clusters for both."""
+    top_a, bottom_a, count = _summed(*first, clusters)
+    top_b, bottom_b, _ = _summed(*second, clusters)
+    if not (bottom_a.sum() > 0 and bottom_b.sum() > 0):
+        return None
+    draws = _draw(len(top_a), resamples, seed)
+    values = (draws @ top_a) / np.maximum(draws @ bottom_a, 1e-12)
+    values -= (draws @ top_b) / np.maximum(draws @ bottom_b, 1e-12)
+    value = float(top_a.sum() / bottom_a.sum() - top_b.sum() / bottom_b.sum())
+    return _figure(value, values, count, len(top_a))
+
+
+def mean(values: ArrayLike, clusters: Sequence[object], resamples: int, seed: int) -> Figure | None:
+    """The mean of values (n,)."""
+    found = np.asarray(values, dtype=float)
+    return ratio(found, np.ones(len(found)), clusters, resamples, seed)
+
+
+def crossed_mean(
+    values: ArrayLike, listeners: Sequence[object], items: Sequence[object], resamples: int, seed: int
+) -> Figure | None:
+    """The mean of ratings (n,) given by listeners to items, both of which are drawn anew.
+
+    Slightly wide rather than narrow: coverage 0.95 to 0.98 at 12 to 40 listeners (Owen 2007).
+    """
+    found = np.asarray(values, dtype=float)
+    if not len(found):
+        return None
+    who, who_count = _numbered(listeners)
+    what, what_count = _numbered(items)
+    by_listener = _draw(who_count, resamples, seed)
+    by_item = _draw(what_count, resamples, seed + 1)
+    weights = by_listener[:, who] * by_item[:, what]  # (resamples, n)
+    total = weights.sum(1)
+    usable = total > 0
+    draws = (weights[usable] @ found) / total[usable]
+    return _figure(float(found.mean()), draws, len(found), min(who_count, what_count))
+
+
+def _summed(
+    numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Sums by cluster, and how many observations there are."""
+    where, count = _numbered(clusters)
+    top = np.bincount(where, np.asarray(numerator, dtype=float), count)
+    bottom = np.bincount(where, np.asarray(denominator, dtype=float), count)
+    return top, bottom, len(where)
+
+
+def _numbered(labels: Sequence[object]) -> tuple[NDArray[np.int64], int]:
+    numbers: dict[object, int] = {}
+    where = [numbers.setdefault(label, len(numbers)) for label in labels]
+    return np.asarray(where, dtype=np.int64), len(numbers)
+
+
+def _draw(clusters: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each cluster is drawn: (resamples, clusters)."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(float)
+
+
+def _figure(value: float, draws: NDArray[np.float64], n: int, clusters: int) -> Figure:
+    if clusters < _FEWEST:
+        return Figure(value, None, None, n, clusters)
+    edge = (1 - _LEVEL) / 2
+    low, high = np.quantile(draws, [edge, 1 - edge])
+    return Figure(value, float(low), float(high), n, clusters)

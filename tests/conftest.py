@@ -1,0 +1,44 @@
+"""What several test files share: the skip for a tool that a machine lacks, and where development data lie."""
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pluggy
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"  # data for development; not part of the product
+
+_INSTALL = {
+    "chromium": "apt install chromium",
+    "ffmpeg": "apt install ffmpeg",
+    "espeak-ng": "apt install espeak-ng",
+    "initdb": "apt install postgresql",
+}
+
+
+def needs(tool: str) -> pytest.MarkDecorator:
+    """Skip a test where a program is not installed, with the command that installs it."""
+    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"needs {tool}: {_INSTALL[tool]}")
+
+
+def needs_shared(path: str) -> pytest.MarkDecorator:
+    """Skip a test where the development data are not there."""
+    return pytest.mark.skipif(not (SHARED / path).exists(), reason=f"development data {path} not here")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-tools", action="store_true", help="fail where a tool is missing, do not skip")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
+    """With --require-tools, a test that was skipped for a missing tool fails."""
+    outcome = yield
+    report = outcome.get_result()
+    if item.config.getoption("--require-tools") and report.skipped and "needs " in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped for a missing tool: {report.longrepr[2] if report.longrepr else ''}"

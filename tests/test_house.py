@@ -1,0 +1,81 @@
+"""The rules of the house: who may import whom, what is installed, and that importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+STAGES = ["collect", "prepare", "train", "evaluate"]
+PRODUCT = ["recipes", *STAGES, "web"]
+# A stage reaches the one before it through this module alone.
+FACES = {"prepare": "collect.ledger", "train": "prepare.dataset", "evaluate": "train.adapter"}
+FILES = [path for folder in PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported_by(path: Path) -> set[str]:
+    """Full names of the modules a file imports, at its top or inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return names
+
+
+def of_house(names: set[str], folder: str) -> set[str]:
+    """Which of the names belong to a folder of ours."""
+    return {name for name in names if name == folder or name.startswith(folder + ".")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    names = imported_by(path)
+    for folder in {"tests", "benchmarks"} | ({*STAGES, "web"} if own in ("recipes", "web") else set()):
+        if folder != own:
+            assert not of_house(names, folder)
+    if own in STAGES:
+        for stage in STAGES:
+            reached = of_house(names, stage)
+            if stage in (own, FACES.get(own, "").split(".")[0]) and stage != own:
+                assert all(f"{name}.".startswith(FACES[own] + ".") or name == stage for name in reached), reached
+            elif stage != own:
+                assert not reached
+
+
+def test_recipes_need_only_pydantic_and_yaml() -> None:
+    for path in (ROOT / "recipes").glob("*.py"):
+        outside = {name.split(".")[0] for name in imported_by(path)} - set(sys.stdlib_module_names)
+        assert outside <= {"pydantic", "yaml", "recipes"}, path
+
+
+def test_every_folder_says_in_one_line_what_it_is_for() -> None:
+    # Without an __init__.py of its own an installed `evaluate` would win.
+    for folder in PRODUCT:
+        lines = (ROOT / folder / "__init__.py").read_text(encoding="utf-8").strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith('"""') and lines[0].endswith('."""')
+
+
+def test_nothing_of_ours_is_installed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["packages"] == []
+    named = {line.split(">")[0].split("=")[0] for line in settings["project"]["dependencies"]}
+    assert not named & {"evaluate", "torchtune"}  # they bring top-level folders of our names
+
+
+@pytest.mark.parametrize("module", ["recipes.schema", "collect.ingest", "prepare.dataset"])
+def test_importing_costs_nothing(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_names_that_hide_what_a_file_is_for_are_not_used() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "common", "helpers", "misc", "base")]

@@ -1,0 +1,115 @@
+"""What a run leaves on disk so that it can go on after a kill as if nothing had happened."""
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from recipes.schema import UserError
+
+
+def save_checkpoint(
+    folder: Path, model: Any, optimizer: Any, scheduler: Any, progress: dict[str, Any], keep: int
+) -> None:
+    """All that going on needs, in `folder/00000STEP`, which appears whole; the newest `keep` stay."""
+    whole = folder / f"{progress['step']:08d}"
+    part = folder / ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with full_disk_named(part):
+        save_file(trained(model), part / "weights.safetensors")
+        states = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        torch.save({"progress": progress, **states, **_random_states()}, part / "rest.pt")
+    shutil.rmtree(whole, ignore_errors=True)
+    os.replace(part, whole)
+    for old in sorted(folder.glob("[0-9]*"))[:-keep]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path, model: Any, optimizer: Any, scheduler: Any) -> dict[str, Any] | None:
+    """Load the newest checkpoint and the random states in it. Returns its progress; None where there is none."""
+    found = sorted(folder.glob("[0-9]*"))
+    if not found:
+        return None
+    load_trained(model, found[-1] / "weights.safetensors")
+    rest = torch.load(found[-1] / "rest.pt", weights_only=True)
+    optimizer.load_state_dict(rest["optimizer"])
+    scheduler.load_state_dict(rest["scheduler"])
+    _restore_random(rest)
+    progress: dict[str, Any] = rest["progress"]
+    return progress
+
+
+def trained(model: Any) -> dict[str, torch.Tensor]:
+    """What training changes: trained weights, and batch statistics when all weights train."""
+    names = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    if len(names) == sum(1 for _ in model.parameters()):
+        names |= {name for name, _ in model.named_buffers()}
+    state = model.state_dict()
+    return {name: state[name].detach().cpu().clone().contiguous() for name in sorted(names & set(state))}
+
+
+def save_trained(model: Any, path: Path) -> None:
+    """Write what training changed, beside and then renamed."""
+    part = path.with_suffix(".part")
+    try:
+        with full_disk_named(part):
+            save_file(trained(model), part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_trained(model: Any, path: Path) -> None:
+    """Put saved weights into a model. Raises UserError when they are of another one."""
+    unknown = model.load_state_dict(load_file(path), strict=False).unexpected_keys
+    if unknown:
+        raise UserError(f"{path}: holds {unknown[0]}, which the model has not; remove the folder of the run")
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """What runs inside draws no random numbers from training: a run with probes equals one without."""
+    states = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a failed write into one line. Raises UserError naming the path."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
+
+
+def _random_states() -> dict[str, Any]:
+    _, keys, position, *_ = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [int(key) for key in keys] + [int(position)],
+        "python": list(random.getstate()[1]),
+    }
+
+
+def _restore_random(rest: dict[str, Any]) -> None:
+    torch.set_rng_state(rest["torch"])
+    if rest["cuda"]:
+        torch.cuda.set_rng_state_all(rest["cuda"])
+    *keys, position = rest["numpy"]
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, 0, 0.0))
+    random.setstate((3, tuple(rest["python"]), None))

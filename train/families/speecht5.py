@@ -1,0 +1,260 @@
+"""Speech generation with SpeechT5: an encoder of letters, a decoder that draws mel frames one after another.
+
+Source: Ao et al., "SpeechT5: Unified-modal encoder-decoder pre-training", ACL 2022. The decoder's pre-net
+and post-net are Tacotron 2's: Shen et al., ICASSP 2018. Speech comes back by Griffin-Lim, or by the
+HiFi-GAN that `train.vocoder` names.
+"""
+
+import io
+import tempfile
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioXVector,
+    SpeechT5Config,
+    SpeechT5FeatureExtractor,
+    SpeechT5ForTextToSpeech,
+    SpeechT5HifiGan,
+    SpeechT5Tokenizer,
+)
+
+from recipes.schema import Train, UserError
+from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
+from train.speech import Front, from_log10, griffin_lim, voice_statistics
+
+# A skipped layer has no attention for the guided loss to look at, and breaks training on several devices.
+_NO_LAYERDROP = {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}
+_SPACE = "▁"  # sentencepiece's word boundary
+_EMBEDDING = "speecht5.encoder.prenet.embed_tokens"
+
+
+class SpeechT5:
+    """`transformers`' SpeechT5ForTextToSpeech over letters, with a voice as x-vector. Speaks at 16 kHz."""
+
+    recognises = False
+    lora_targets = (
+        *("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"),
+        *("decoder.prenet.layers.0", "decoder.prenet.layers.1", "decoder.prenet.final_layer"),
+        *("decoder.prenet.speaker_embeds_layer", "feat_out", "prob_out"),
+    )
+
+    def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
+        base, revision = settings.base, settings.revision
+        if base:
+            self.features = pretrained(SpeechT5FeatureExtractor.from_pretrained, base, revision)
+            source, at = (str(processor), None) if processor else (base, revision)
+            self.tokenizer = pretrained(SpeechT5Tokenizer.from_pretrained, source, at)
+            self.model = pretrained_model(SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP)
+            _grow_embedding(self.model, len(self.tokenizer))
+        else:
+            self.features = SpeechT5FeatureExtractor()
+            self.tokenizer = letter_tokenizer(letters)
+            given = _NO_LAYERDROP | settings.config | {"vocab_size": len(self.tokenizer)}
+            self.model = new_model(SpeechT5ForTextToSpeech, SpeechT5Config, given)
+        self.config = self.model.config
+        self.rate_hz: int = self.features.sampling_rate
+        self._encoder_name, self._vocoder_name = settings.speaker_encoder, settings.vocoder
+        self._encoder: Any = None
+        self._vocoder: Any = None
+        _check(self.config, settings)
+
+    def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        first = len(self.tokenizer)
+        letters = sorted({letter for text in texts for letter in text if letter != " "})
+        unknown = self.tokenizer.unk_token_id
+        self.tokenizer.add_tokens([x for x in letters if self.tokenizer.convert_tokens_to_ids(x) == unknown])
+        new = list(range(first, len(self.tokenizer)))
+        _grow_embedding(self.model, len(self.tokenizer))
+        return {_EMBEDDING: new} if new else {}
+
+    def fully_trained(self) -> list[str]:
+        return []
+
+    def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
+        if len(samples) < self.rate_hz // 20:
+            raise Skip("shorter than 0.05 s")
+        ids = self._ids(text)
+        if len(ids) > (most := self.config.max_text_positions):
+            raise Skip(f"{len(ids)} letters; the encoder holds {most}")
+        frames = np.asarray(
+            self.features(audio_target=samples, sampling_rate=self.rate_hz).input_values[0], dtype=np.float32
+        )
+        steps = len(frames) // self.config.reduction_factor
+        if steps > (most := self.config.max_speech_positions):
+            raise Skip(
+                f"{len(samples) / self.rate_hz:.1f} s are {steps} decoder steps; the decoder holds {most}"
+            )
+        # The decoder draws `reduction_factor` frames a step: the few frames that fill no step are left out.
+        return {"ids": ids, "mel": frames[: steps * self.config.reduction_factor], "voice": voice}
+
+    def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        def pad(name: str, value: float) -> torch.Tensor:
+            rows = [torch.from_numpy(np.array(example[name])) for example in examples]
+            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+        ids = pad("ids", self.tokenizer.pad_token_id)
+        return {
+            "input_ids": ids,
+            "attention_mask": (ids != self.tokenizer.pad_token_id).long(),
+            "labels": pad("mel", -100.0),  # the frame before the padding is the model's own stop label
+            "speaker_embeddings": pad("voice", 0.0),
+        }
+
+    def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with nullcontext() if self.model.training else self._same_dropout():
+            loss: torch.Tensor = self.model(**batch, use_cache=False).loss
+        return loss
+
+    def voice(self, samples: Samples) -> Samples:
+        """X-vector of `train.speaker_encoder`, or 64 statistics followed by zeros; of unit length."""
+        if self._encoder_name:
+            vector = self._x_vector(samples)
+        else:
+            vector = np.zeros(self.config.speaker_embedding_dim, np.float32)
+            vector[:64] = voice_statistics(samples, self._front())
+        return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), dtype=np.float32)
+
+    def transcribe(self, samples: Samples, language: str) -> str:
+        raise TypeError("SpeechT5 as loaded here generates speech, it does not recognise it")
+
+    def synthesise(self, text: str, voice: Samples) -> Samples:
+        """Text longer than the encoder holds is spoken in pieces, cut between words."""
+        pieces = textwrap.wrap(text, self.config.max_text_positions - 2) or [""]
+        return np.concatenate([self._speak(piece, voice) for piece in pieces])
+
+    def save_processor(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.features.save_pretrained(folder)
+
+    def _ids(self, text: str) -> NDArray[np.int64]:
+        """Letters as ids, a word boundary before each word, end of sentence last: int64 (letters + 2,).
+
+        The tokenizer's own call would put boundaries around letters that were added, and lose spaces there.
+        """
+        letters = list(_SPACE + text.replace(" ", _SPACE))
+        ids = [*self.tokenizer.convert_tokens_to_ids(letters), self.tokenizer.eos_token_id]
+        return np.array(ids, dtype=np.int64)
+
+    def _speak(self, text: str, voice: Samples) -> Samples:
+        """One piece of text, up to where the model stops, at the latest after 20 frames (0.32 s) a letter."""
+        device = next(self.model.parameters()).device
+        ids = torch.from_numpy(self._ids(text))[None].to(device)
+        room = (self.config.max_speech_positions - 1) * self.config.reduction_factor / ids.shape[1]
+        with self._same_dropout():
+            frames = self.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                speaker_embeddings=torch.from_numpy(voice)[None].to(device),
+                maxlenratio=min(20.0, room),
+            )
+            if self._vocoder_name:
+                self._vocoder = self._vocoder or _open_vocoder(self._vocoder_name, self.config, device)
+                with torch.inference_mode():
+                    return np.asarray(self._vocoder(frames).float().cpu())
+        return griffin_lim(from_log10(np.asarray(frames.float().cpu())), self._front())
+
+    @contextmanager
+    def _same_dropout(self) -> Iterator[None]:
+        """The decoder's pre-net drops at random in use as well: from one seed, so that a result repeats."""
+        device = next(self.model.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            yield
+
+    def _front(self) -> Front:
+        f = self.features
+        return Front(f.sampling_rate, f.n_fft, f.sample_stride, f.num_mel_bins, f.fmin, f.fmax)
+
+    def _x_vector(self, samples: Samples) -> Samples:
+        if self._encoder is None:
+            self._encoder = _open_encoder(str(self._encoder_name), self.config, self.rate_hz)
+        features, encoder = self._encoder
+        # Its convolutions need about a third of a second; a shorter clip is heard again and again.
+        heard = np.resize(samples, max(len(samples), self.rate_hz))
+        with torch.inference_mode():
+            inputs = features(heard, sampling_rate=self.rate_hz, return_tensors="pt")
+            return np.asarray(encoder(**inputs).embeddings[0].float())
+
+
+def letter_tokenizer(texts: Iterable[str]) -> SpeechT5Tokenizer:
+    """A sentencepiece tokenizer of single letters: those of the texts."""
+    import sentencepiece
+
+    letters = sorted({letter for text in texts for letter in text if letter != " "})
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(letters),
+        model_writer=model,
+        model_type="char",
+        vocab_size=len(letters) + 5,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        num_threads=1,
+        minloglevel=2,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "spm_char.model")
+        path.write_bytes(model.getvalue())
+        return SpeechT5Tokenizer(str(path))
+
+
+def _check(config: Any, settings: Train) -> None:
+    if config.speech_decoder_prenet_dropout == 0:
+        raise UserError(
+            "train.config.speech_decoder_prenet_dropout: 0 would silence the decoder's input "
+            "(transformers keeps this share, it does not drop it); leave it at 0.5"
+        )
+    if not settings.speaker_encoder and config.speaker_embedding_dim < 64:
+        raise UserError(
+            f"train.config.speaker_embedding_dim: {config.speaker_embedding_dim} is too few for the 64 voice "
+            "statistics; give at least 64, or name a train.speaker_encoder"
+        )
+
+
+def _open_encoder(name: str, config: Any, rate_hz: int) -> tuple[Any, Any]:
+    """The x-vector model with its feature extractor."""
+    features = pretrained(AutoFeatureExtractor.from_pretrained, name)
+    encoder = pretrained_model(AutoModelForAudioXVector, name)
+    encoder.eval()
+    if features.sampling_rate != rate_hz or encoder.config.xvector_output_dim != config.speaker_embedding_dim:
+        raise UserError(
+            f"train.speaker_encoder: {name} gives {encoder.config.xvector_output_dim} numbers at "
+            f"{features.sampling_rate} Hz; the base wants {config.speaker_embedding_dim} at {rate_hz} Hz"
+        )
+    return features, encoder
+
+
+def _open_vocoder(name: str, config: Any, device: Any) -> Any:
+    vocoder = pretrained_model(SpeechT5HifiGan, name)
+    if vocoder.config.model_in_dim != config.num_mel_bins:
+        raise UserError(
+            f"train.vocoder: {name} takes {vocoder.config.model_in_dim} mel bins; "
+            f"the base draws {config.num_mel_bins}"
+        )
+    return vocoder.to(device).eval()
+
+
+def _grow_embedding(model: Any, size: int) -> None:
+    """Give the letter embedding `size` rows; each new one starts as the mean of the letters there are."""
+    prenet = model.speecht5.encoder.prenet
+    old = prenet.embed_tokens
+    if old.num_embeddings >= size:
+        return
+    grown = torch.nn.Embedding(size, old.embedding_dim, padding_idx=old.padding_idx).to(old.weight)
+    with torch.no_grad():
+        grown.weight[:] = old.weight[4:].mean(0)  # after <s>, <pad>, </s>, <unk>
+        grown.weight[: old.num_embeddings] = old.weight
+    prenet.embed_tokens = grown
+    model.config.vocab_size = size

@@ -1,0 +1,83 @@
+"""The page shell: templates, sentences in four languages, directions, and the headers that keep pages safe."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HERE = Path(__file__).parent
+LANGUAGES = ("en", "fr", "ary", "zgh")
+_RIGHT_TO_LEFT = ("ary",)
+# BCP 47 tags of the pages, and of transcripts by script.
+_TAGS = {"en": "en", "fr": "fr", "ary": "ary-Arab", "zgh": "zgh-Tfng"}
+
+_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    b"img-src 'self' data:; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    b"frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+    b"cross-origin-opener-policy": b"same-origin",
+}
+
+
+@cache
+def strings(language: str) -> dict[str, str]:
+    """Every sentence of the pages in one language."""
+    table: dict[str, dict[str, str]] = yaml.safe_load((HERE / "strings.yaml").read_text(encoding="utf-8"))
+    return {key: row[language] for key, row in table.items()}
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    return Environment(
+        loader=FileSystemLoader([folder, HERE / "templates"]), autoescape=True, undefined=StrictUndefined
+    )
+
+
+def page(folder: Path, template: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page in a language of the interface. `folder`: where the app keeps its own templates."""
+    shell = {"lang": _TAGS[language], "dir": direction(_TAGS[language]), "t": strings(language)}
+    text = _environment(folder).get_template(template).render(**shell, language=language, **values)
+    return HTMLResponse(text, status)
+
+
+def direction(tag: str) -> str:
+    """`rtl` for Arabic script, else `ltr`, by a BCP 47 tag with script."""
+    return "rtl" if tag.endswith("-Arab") or tag in _RIGHT_TO_LEFT else "ltr"
+
+
+def static() -> Mount:
+    """The files that all pages share."""
+    return Mount("/static", StaticFiles(directory=HERE / "static"))
+
+
+def safe(host: str) -> list[Middleware]:
+    """Middleware that sets the headers and answers to this machine's names alone; to all on `0.0.0.0`."""
+    names = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", "[::1]", host]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(SafeHeaders)]
+
+
+class SafeHeaders:
+    """Sets security headers on every answer, and takes away those that tell files apart."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [(k, v) for k, v in message["headers"] if k not in (*_HEADERS, b"etag", b"last-modified")]
+                message["headers"] = [*kept, *_HEADERS.items()]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
