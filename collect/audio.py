@@ -77,7 +77,7 @@ def _check(decoded: Decoded) -> Decoded:
     if not 4_000 <= decoded.rate_hz <= 384_000:
         raise Refused(f"a sampling rate of {decoded.rate_hz} Hz")
     if not len(decoded.samples):
-        raise Refused("no samples in it")
+        raise Refused("no samples in it: cut short, or never any sound")
     if not np.isfinite(decoded.samples).all():
         raise Refused("samples that are not numbers (NaN or infinite)")
     if np.abs(decoded.samples).max() < _SILENT:

@@ -53,9 +53,7 @@ def main(recipe: Recipe) -> int:
     return 1 if count.refused else 0
 
 
-def take_in(
-    ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict[str, tuple[Event, bool]]
-) -> Count:
+def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict[str, tuple[Event, bool]]) -> Count:
     """Take each row's recording into the ledger, or note why not."""
     count = Count()
     folder = settings.source.resolve()
@@ -67,6 +65,8 @@ def take_in(
                 known = ledger.clip(clip.id)
                 if known:
                     update(ledger, known, clip)
+                    if not ledger.has_audio(known):
+                        ledger.restore(known, decode(data, settings.max_minutes).samples)
                     count.known += 1
                     continue
                 sound = decode(data, settings.max_minutes)

@@ -128,9 +128,7 @@ class Ledger:
             self._consents[clip.speaker] = self.consents(clip.speaker)
         return permits(self._consents[clip.speaker], purpose, at or datetime.now(UTC))
 
-    def audio(
-        self, clip: Clip, purpose: Purpose, at: datetime | None = None
-    ) -> tuple[NDArray[np.float32], int]:
+    def audio(self, clip: Clip, purpose: Purpose, at: datetime | None = None) -> tuple[NDArray[np.float32], int]:
         """Samples, float32 (n, channels), and rate. Raises Refused without a consent for the purpose."""
         if not self.permit(clip, purpose, at):
             raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover {purpose}")
@@ -187,6 +185,14 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(_clips.insert().values(id=kept.id, speaker=kept.speaker, clip=kept.model_dump_json()))
         return kept
+
+    def has_audio(self, clip: Clip) -> bool:
+        """Whether the clip's file is where it should be."""
+        return (self._vault / clip.audio).is_file()
+
+    def restore(self, clip: Clip, samples: NDArray[np.float32]) -> None:
+        """Keep the samples of a clip anew, whose file was lost."""
+        vault.put(self._vault, clip.id, samples, clip.rate_hz)
 
     def amend(self, clip: Clip) -> None:
         """Write a clip's facts anew (a corrected transcript); its audio stays."""

@@ -91,7 +91,7 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
     try:
         for row in reader:
-            if "" in row and row[""]:
+            if row.get(""):
                 raise UserError(f"{path}:{reader.line_num}: more cells than the header has columns")
             yield reader.line_num, {str(k).strip(): (v or "").strip() for k, v in row.items() if k}
     except csv.Error as error:
@@ -104,7 +104,7 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
     except ValueError as error:
         raise UserError(f"{path}:{number}: not JSON: {error}") from None
     if not isinstance(row, dict):
-        raise UserError(f"{path}:{number}: a row is an object, like {{\"file\": …, \"text\": …}}")
+        raise UserError(f'{path}:{number}: a row is an object, like {{"file": …, "text": …}}')
     return {key: "" if value is None else str(value).strip() for key, value in row.items()}
 
 
@@ -113,7 +113,10 @@ def _ljspeech(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     for number, line in enumerate(_text(path).splitlines(), start=1):
         if line.strip():
             name, *texts = line.split("|")
-            yield number, {"file": f"wavs/{name}.wav", "text": next((t.strip() for t in texts if t.strip()), "")}
+            yield (
+                number,
+                {"file": f"wavs/{name}.wav", "text": next((t.strip() for t in texts if t.strip()), "")},
+            )
 
 
 def _rename(path: Path, rows: list[tuple[int, dict[str, str]]], columns: Columns, layout: str) -> Iterator[Entry]:

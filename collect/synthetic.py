@@ -13,7 +13,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +69,12 @@ def readings(settings: Synthetic, seed: int) -> Iterator[tuple[str, str, str, st
         for speaker in speakers:
             chosen = sorted(sentences, key=lambda text: _hash(f"{seed} {speaker} {text}"))
             for text in chosen[: settings.sentences_per_speaker]:
-                yield f"clips/{_hash(f'{speaker} {settings.voices[speaker]} {text}')[:20]}.flac", text, speaker, language
+                yield (
+                    f"clips/{_hash(f'{speaker} {settings.voices[speaker]} {text}')[:20]}.flac",
+                    text,
+                    speaker,
+                    language,
+                )
 
 
 def shuffled(sentences: list[str], count: int, seed: int) -> list[str]:
@@ -158,7 +163,7 @@ def consent(speaker: str) -> dict[str, str]:
     }
 
 
-def write_table(path: Path, header: list[str], rows: list[tuple[str, ...]]) -> None:
+def write_table(path: Path, header: list[str], rows: Sequence[tuple[str, ...]]) -> None:
     """A CSV file, complete or not there."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])

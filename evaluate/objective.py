@@ -44,7 +44,17 @@ def measure(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Measured]:
             duration_s = len(one.samples) / one.rate_hz
             if judge:
                 heard = judge.transcribe(resampled(one.samples, one.rate_hz, judge.rate_hz), one.item.language)
-        results.append(Measured(one.system, one.item.id, one.item.speaker, one.item.text, heard, *errors(one.item.text, heard or ""), duration_s))
+        results.append(
+            Measured(
+                one.system,
+                one.item.id,
+                one.item.speaker,
+                one.item.text,
+                heard,
+                *errors(one.item.text, heard or ""),
+                duration_s,
+            )
+        )
     return results
 
 

@@ -42,7 +42,10 @@ def curves(path: Path) -> str | None:
         return None
     figure, axes = _axes("Loss", height=2.6, rows=2 if series["probe_cer"] else 1)
     upper, *lower = axes if isinstance(axes, list) else [axes]
-    for name, label, colour in (("loss", "training", _INK), ("valid_loss", "validation", _COLOURS["adapter"])):
+    for name, label, colour in (
+        ("loss", "training", _INK),
+        ("valid_loss", "validation", _COLOURS["adapter"]),
+    ):
         if series[name]:
             upper.plot(*zip(*series[name], strict=True), color=colour, label=label, linewidth=1.8)
     upper.legend(frameon=False, labelcolor=_INK, fontsize=9)

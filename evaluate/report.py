@@ -80,7 +80,9 @@ def summary(recipe: Recipe, found: Results, heard: dict[str, dict[str, Figure | 
         said.append(f"The loss on {loss.n} validation utterances: {verdict(loss, 1)}.")
     recordings = found.figures.get("CER", {}).get("recordings")
     if recordings:
-        said.append(f"The recogniser that counted is itself wrong on {share(recordings)} of 100 characters of recordings.")
+        said.append(
+            f"The recogniser that counted is itself wrong on {share(recordings)} of 100 characters of recordings."
+        )
     liked = heard.get("preferred over base", {}).get("adapter")
     said.append(
         f"Listeners preferred the adapter in {share(liked)} of 100 pairs (no difference counts as half)."
@@ -130,9 +132,9 @@ def listening(answers: list[Answer], recipe: Recipe) -> dict[str, dict[str, Figu
     chosen = [a for a in answers if a.preferred]
     if chosen:
         worth = {"adapter": 1.0, "none": 0.5}
-        values = [worth.get(str(a.preferred), 0.0) for a in chosen]
+        points = [worth.get(str(a.preferred), 0.0) for a in chosen]
         who, what = zip(*((a.listener, a.item) for a in chosen), strict=True)
-        figure = crossed_mean(values, who, what, settings.resamples, recipe.seed)
+        figure = crossed_mean(points, who, what, settings.resamples, recipe.seed)
         table["preferred over base"] = {"adapter": figure}
     return table
 

@@ -99,8 +99,8 @@ def _summed(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Sums by cluster, and how many observations there are."""
     where, count = _numbered(clusters)
-    top = np.bincount(where, np.asarray(numerator, dtype=float), count)
-    bottom = np.bincount(where, np.asarray(denominator, dtype=float), count)
+    top = np.bincount(where, np.asarray(numerator, dtype=float), count).astype(float)
+    bottom = np.bincount(where, np.asarray(denominator, dtype=float), count).astype(float)
     return top, bottom, len(where)
 
 

@@ -61,7 +61,9 @@ def items(recipe: Recipe) -> tuple[list[Item], int]:
     unseen = [item for item in found if item.text not in seen]
     if not unseen:
         raise UserError("no unseen sentence to evaluate: give prepare.split.test a share, or evaluate.sentences")
-    return list({item.id: item for item in unseen}.values())[: recipe.evaluate.max_sentences], len(found) - len(unseen)
+    return list({item.id: item for item in unseen}.values())[: recipe.evaluate.max_sentences], len(found) - len(
+        unseen
+    )
 
 
 def sentences(recipe: Recipe) -> Iterator[tuple[str, str]]:

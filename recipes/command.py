@@ -21,9 +21,7 @@ def run(main: Callable[[Recipe], int | None], doc: str) -> None:
     A `UserError` (and a full disk, a missing file, a refused permission) becomes one line on
     stderr and exit code 1; a recipe with faults prints all of them and exits with 2.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="the YAML file of the experiment")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     arguments = parser.parse_args()

@@ -12,9 +12,8 @@ from pathlib import Path
 from recipes.records import Lineage, Purpose
 from recipes.schema import Recipe
 
-_PACKAGES = tuple(
-    "accelerate datasets librosa numpy onnxruntime peft pyloudnorm soundfile soxr torch transformers".split()
-)
+_PACKAGES: tuple[str, ...] = ("accelerate", "datasets", "librosa", "numpy", "onnxruntime", "peft", "pyloudnorm")
+_PACKAGES += ("soundfile", "soxr", "torch", "transformers")
 
 
 @cache

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from recipes.records import Language, Purpose
 
@@ -196,6 +205,10 @@ class Train(Section):
             raise ValueError("name a `base` model, or give a `config` to start from")
         if self.base is None and self.method == "lora":
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
+        if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
+            raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
+            raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
         return self
 
     @property
@@ -309,7 +322,9 @@ def _twice(path: Path, node: yaml.Node | None, at: str = "") -> Iterator[str]:
             yield from _twice(path, value, f"{at}{key.value}.")
 
 
-def _override(data: dict[str, Any], lines: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> Iterator[str]:
+def _override(
+    data: dict[str, Any], lines: dict[tuple[str | int, ...], str], overrides: Sequence[str]
+) -> Iterator[str]:
     """Put each `key.path=value` into the data; yields the faults of those that cannot be."""
     for override in overrides:
         key, equals, value = override.partition("=")

@@ -102,9 +102,7 @@ def test_the_hash_depends_on_the_rows_alone_and_not_on_their_order(recipe: Recip
 def test_a_new_version_takes_the_place_of_the_old_one(recipe: Recipe) -> None:
     dataset.write(recipe, ROWS)
     dataset.write(recipe, [ROWS[0]])
-    assert [path.name for path in (recipe.folder("prepare") / "versions").iterdir()] == [
-        dataset.dataset_hash(recipe)
-    ]
+    assert [path.name for path in (recipe.folder("prepare") / "versions").iterdir()] == [dataset.dataset_hash(recipe)]
     assert [row["id"] for row in dataset.open_dataset(recipe)["train"]] == ["a"]
 
 

@@ -200,8 +200,7 @@ def test_facts_about_the_person_need_their_own_consent(ledger: Ledger, tmp_path:
     ask = recipe(tmp_path, split={"valid": 0, "test": 0})
     script.main(ask)
     facts = {
-        row["speaker"]: (row["gender"], row["age_band"], row["dialect"])
-        for row in dataset.open_dataset(ask)["train"]
+        row["speaker"]: (row["gender"], row["age_band"], row["dialect"]) for row in dataset.open_dataset(ask)["train"]
     }
     assert facts == {"amina": ("female", "30-44", "souss"), "brahim": (None, None, None)}
 
@@ -389,9 +388,7 @@ def test_several_workers_make_the_same_dataset(corpus: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_loses_only_the_clip_it_was_at(corpus: Path, workers: int) -> None:
     kept = load(corpus).folder("prepare") / "parts"
-    running = subprocess.Popen(
-        command(corpus, f"prepare.workers={workers}"), cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    running = subprocess.Popen(command(corpus, f"prepare.workers={workers}"), cwd=ROOT, stderr=subprocess.DEVNULL)
     while running.poll() is None and len(finished(kept)) < 5:
         time.sleep(0.001)
     running.kill()

@@ -30,9 +30,7 @@ def test_another_seed_is_another_split() -> None:
 @given(names, st.randoms())
 def test_neither_order_nor_repeats_matter(groups: set[str], draw: object) -> None:
     settings = SplitBy(exact=True)
-    assert assign([*sorted(groups), *groups], settings, 17) == assign(
-        sorted(groups, reverse=True), settings, 17
-    )
+    assert assign([*sorted(groups), *groups], settings, 17) == assign(sorted(groups, reverse=True), settings, 17)
 
 
 @given(names, st.floats(0, 0.4), st.floats(0, 0.4))

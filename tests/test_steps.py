@@ -33,9 +33,7 @@ def tone(hz: float, duration_s: float = 2.0, rate_hz: int = 48_000, peak: float 
 
 def test_mono_is_the_mean_of_the_channels() -> None:
     left, right = noise(1, 0.1), babble(1, silence_s=0)
-    assert steps.mono(Clip(np.stack([left, right], axis=1), 16_000)).samples == pytest.approx(
-        (left + right) / 2
-    )
+    assert steps.mono(Clip(np.stack([left, right], axis=1), 16_000)).samples == pytest.approx((left + right) / 2)
 
 
 def test_channels_in_opposite_phase_do_not_cancel() -> None:

@@ -59,7 +59,7 @@ def main(recipe: Recipe) -> None:
 
 
 def run_mark(recipe: Recipe) -> str:
-    """What a run belongs to: one dataset, one set of training settings, the weights it starts from, a seed."""
+    """What a run belongs to: a dataset, settings of training, the weights it starts from, a seed."""
     settings = recipe.train
     models = (settings.base, settings.aligner, settings.speaker_encoder)
     weights = [adapter.base_hash(name) or "-" for name in models]

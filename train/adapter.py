@@ -4,7 +4,6 @@
 the processor, `recipe.yaml` and `lineage.json`.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -13,12 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from prepare.dataset import dataset_folder, decode, normalise, open_dataset
+from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset
 from recipes.provenance import file_digest, lineage, read_lineage, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
-from train.families import Family, Samples, Skip, open_family
+from train.checkpoints import full_disk_named
+from train.families import Family, Samples, Skip, open_family, pretrained
 from train.features import resampled, samples_of, speaker_voices
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "decode",
     "losses",
     "normalise",
-
     "open_dataset",
     "open_model",
     "open_recogniser",
@@ -53,20 +53,26 @@ def add_lora(family: Family, settings: Lora, texts: Iterable[str]) -> None:
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=_present(family.model, settings.targets or family.lora_targets, settings.targets is not None),
+        target_modules=_present(family, settings.targets),
         trainable_token_indices=rows or None,
         modules_to_save=family.fully_trained() or None,
     )
     family.model = get_peft_model(family.model, config)
 
 
-def _present(model: Any, targets: list[str], named: bool) -> list[str]:
-    """The targets that the model has. Raises UserError for one named in the recipe that it has not."""
+def _present(family: Family, named: list[str] | None) -> list[str]:
+    """The layers to put LoRA on: those the recipe names, else those of the family's own that the model has.
+
+    Raises UserError for one named in the recipe that the model has not, and when there are none at all.
+    """
     kinds = (torch.nn.Linear, torch.nn.Conv1d)
-    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
-    found = [t for t in targets if any(name == t or name.endswith("." + t) for name in names)]
-    if named and (missing := sorted(set(targets) - set(found))):
+    layers = [f".{name}" for name, module in family.model.named_modules() if isinstance(module, kinds)]
+    targets = family.lora_targets if named is None else named
+    found = [target for target in targets if any(layer.endswith(f".{target}") for layer in layers)]
+    if named and (missing := sorted(set(named) - set(found))):
         raise UserError(f"train.lora.targets: the model has no layer {missing[0]}")
+    if not found:
+        raise UserError("train.lora.targets: name the layers to adapt; none of the usual ones is in this model")
     return found
 
 
@@ -78,7 +84,8 @@ def save(recipe: Recipe, family: Family) -> Path:
     shutil.rmtree(old, ignore_errors=True)
     part.mkdir(parents=True)
     options = {"save_embedding_layers": False} if isinstance(family.model, PeftModel) else {}
-    family.model.save_pretrained(part, **options)
+    with full_disk_named(part):
+        family.model.save_pretrained(part, **options)
     (part / "README.md").unlink(missing_ok=True)  # PEFT's empty card; publishing writes a true one
     family.save_processor(part)
     dataset = read_lineage(dataset_folder(recipe))
@@ -87,9 +94,9 @@ def save(recipe: Recipe, family: Family) -> Path:
         "adapter",
         purpose=recipe.prepare.purpose,
         clips=dataset.clips,
-        parents=[file_digest(dataset_folder(recipe) / "lineage.json")],
+        parents=[dataset_hash(recipe)],
         base=recipe.train.base,
-        base_revision=recipe.train.revision,
+        base_revision=base_revision(recipe.train),
         base_hash=base_hash(recipe.train.base),
     )
     sign_folder(recipe, part, line)
@@ -107,6 +114,14 @@ def base_hash(base: str | None) -> str | None:
     return file_digest(path)
 
 
+def base_revision(settings: Train) -> str | None:
+    """The commit of a base from the hub, which has been loaded; None for a folder."""
+    if settings.base is None or Path(settings.base).is_dir():
+        return None
+    cached = try_to_load_from_cache(settings.base, "config.json", revision=settings.revision)
+    return Path(cached).parent.name if isinstance(cached, str) else settings.revision
+
+
 def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     """A model of the recipe, ready for use: the base it started from, or with what training made.
 
@@ -120,12 +135,13 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     elif not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
     elif recipe.train.method == "full":
-        family = open_family(recipe.train.model_copy(update={"base": str(folder), "revision": None}), folder)
+        trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}}
+        family = open_family(recipe.train.model_copy(update=trained), folder)
     else:
-        known, here = read_lineage(folder).base_hash, base_hash(recipe.train.base)
-        if known != here:
+        line = read_lineage(folder)
+        if line.base_hash != base_hash(recipe.train.base):
             raise UserError(f"{recipe.train.base}: not the weights that {folder} was trained on; train again")
-        family = open_family(recipe.train, folder)
+        family = open_family(recipe.train.model_copy(update={"revision": line.base_revision}), folder)
         family.model = PeftModel.from_pretrained(family.model, folder)
     family.model.eval()
     return family
@@ -133,12 +149,10 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
 
 def open_recogniser(name: str) -> Family:
     """A model folder, or a name on the hub, that transcribes: Whisper or CTC by its configuration."""
-    path = Path(name) / "config.json"
-    kind = "ctc"
-    if path.is_file():
-        kind = "whisper" if json.loads(path.read_text()).get("model_type") == "whisper" else "ctc"
-    elif "whisper" in name.lower():
-        kind = "whisper"
+    from transformers import AutoConfig
+
+    config = pretrained(AutoConfig.from_pretrained, name)
+    kind = "whisper" if config.model_type == "whisper" else "ctc"
     family = open_family(Train.model_validate({"family": kind, "base": name}))
     family.model.eval()
     return family

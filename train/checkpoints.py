@@ -35,7 +35,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, model: Any, optimizer: Any, scheduler: Any) -> dict[str, Any] | None:
-    """Load the newest checkpoint and the random states in it. Returns its progress; None where there is none."""
+    """Load the newest checkpoint, random states too. Returns its progress; None where there is none."""
     found = sorted(folder.glob("[0-9]*"))
     if not found:
         return None

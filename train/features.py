@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,26 @@ from typing import Any
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import Progress
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from prepare.dataset import decode
+from train.checkpoints import full_disk_named
 from train.families import Example, Family, Samples, Skip
+
+_SHARD = 256  # utterances in a file: little memory while encoding, a short header to read for a batch
 
 
 @dataclass(frozen=True)
 class Features:
     """Encoded utterances of one split, and what was skipped."""
 
-    path: Path
+    folder: Path
     ids: list[str]
     durations_s: list[float]
-    names: list[str]
     skipped: list[tuple[str, str]]  # utterance id, reason
 
     def __len__(self) -> int:
@@ -33,8 +38,14 @@ class Features:
 
     def examples(self, indices: list[int]) -> list[Example]:
         """The arrays of some utterances."""
-        with safe_open(self.path, "np") as file:
-            return [{name: file.get_tensor(f"{i}.{name}") for name in self.names} for i in indices]
+        return [self._example(index) for index in indices]
+
+    def _example(self, index: int) -> Example:
+        shard, number = divmod(index, _SHARD)
+        with safe_open(_shard(self.folder, shard), "np") as file:
+            prefix = f"{number}."
+            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118, it is no mapping
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
 
 
 def encode_split(family: Family, rows: Any, voices: Mapping[str, Samples], folder: Path, key: str) -> Features:
@@ -43,40 +54,47 @@ def encode_split(family: Family, rows: Any, voices: Mapping[str, Samples], folde
     `key` names all that the arrays depend on besides the rows: family, base, tokenizer, aligner.
     """
     digest = hashlib.sha256("\n".join([key, *rows["id"]]).encode()).hexdigest()[:16]
-    path = folder / f"{digest}.safetensors"
-    if not path.exists():
-        _encode(family, rows, voices, path)
-    with safe_open(path, "np") as file:
-        about = json.loads(file.metadata()["about"])
-    return Features(path, about["ids"], about["durations_s"], about["names"], [tuple(s) for s in about["skipped"]])
+    whole, part = folder / digest, folder / f".{digest}.part"
+    if not whole.exists():
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _encode(family, rows, voices, part)
+        os.replace(part, whole)
+    about = json.loads((whole / "about.json").read_text(encoding="utf-8"))
+    return Features(whole, about["ids"], about["durations_s"], [tuple(skip) for skip in about["skipped"]])
 
 
-def _encode(family: Family, rows: Any, voices: Mapping[str, Samples], path: Path) -> None:
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    ids: list[str] = []
-    durations_s: list[float] = []
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    with Progress(disable=len(rows) < 20) as progress:
+def _encode(family: Family, rows: Any, voices: Mapping[str, Samples], folder: Path) -> None:
+    """Fill a folder with shards of arrays and `about.json`."""
+    about: dict[str, list[Any]] = {"ids": [], "durations_s": [], "skipped": []}
+    arrays: dict[str, NDArray[Any]] = {}
+    with Progress(disable=len(rows) < 20, console=Console(stderr=True)) as progress:
         for row in progress.track(rows, description="encoding"):
             try:
                 voice = voices.get(row["speaker"], np.zeros(0, np.float32))
                 example = family.encode(row["text_normalized"], samples_of(family, row), voice)
             except Skip as reason:
-                skipped.append((row["id"], str(reason)))
+                about["skipped"].append((row["id"], str(reason)))
                 continue
-            names = list(example)
-            arrays |= {f"{len(ids)}.{name}": np.ascontiguousarray(array) for name, array in example.items()}
-            ids.append(row["id"])
-            durations_s.append(row["duration_s"])
-    about = {"ids": ids, "durations_s": durations_s, "names": names, "skipped": skipped}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}")
-    try:
-        save_file(arrays, part, metadata={"about": json.dumps(about)})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+            shard, number = divmod(len(about["ids"]), _SHARD)
+            arrays |= {f"{number}.{name}": np.ascontiguousarray(array) for name, array in example.items()}
+            about["ids"].append(row["id"])
+            about["durations_s"].append(row["duration_s"])
+            if number == _SHARD - 1:
+                _save(arrays, folder, shard)
+                arrays = {}
+    if arrays:
+        _save(arrays, folder, (len(about["ids"]) - 1) // _SHARD)
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _save(arrays: dict[str, NDArray[Any]], folder: Path, shard: int) -> None:
+    with full_disk_named(folder):
+        save_file(arrays, _shard(folder, shard))
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.safetensors"
 
 
 def samples_of(family: Family, row: Mapping[str, Any]) -> Samples:
@@ -100,4 +118,4 @@ def speaker_voices(family: Family, rows: Any, most: int = 20) -> dict[str, Sampl
         clips = found.setdefault(row["speaker"], [])
         if len(clips) < most:
             clips.append(family.voice(samples_of(family, row)))
-    return {speaker: np.mean(clips, axis=0).astype(np.float32) for speaker, clips in found.items()}
+    return {speaker: np.asarray(np.mean(clips, axis=0), np.float32) for speaker, clips in found.items()}

@@ -223,9 +223,7 @@ def _number(loss: torch.Tensor, split: Features, group: list[int]) -> float:
     if math.isfinite(value):
         return value
     names = ", ".join(split.ids[i][:12] for i in group)
-    raise UserError(
-        f"the loss is not a number on {names}; lower train.learning_rate, or look at these utterances"
-    )
+    raise UserError(f"the loss is not a number on {names}; lower train.learning_rate, or look at these utterances")
 
 
 def _accelerator(settings: Train) -> Accelerator:

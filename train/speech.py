@@ -55,10 +55,13 @@ def from_log10(frames: Frames) -> Frames:
 
 
 def griffin_lim(frames: Frames, front: Front, iterations: int = 40) -> Samples:
-    """A wave whose `mel` is near the frames.
+    """A wave whose `mel` is near the frames: float32 (n,), n = (frames - 1) * hop.
 
-    Source: Griffin and Lim, IEEE Trans. ASSP 32(2), 1984; the accelerated form of Perraudin et al., WASPAA 2013.
+    Source: Griffin and Lim, IEEE Trans. ASSP 32(2), 1984; accelerated as in Perraudin et al., WASPAA 2013.
     """
+    silence = (np.log(_FLOOR) - _CENTRE) / _SCALE
+    lacking = max(0, 1 + front.n_fft // front.hop - len(frames))  # of the frames that one window spans
+    frames = np.pad(frames, ((0, lacking), (0, 0)), constant_values=silence)
     magnitudes = np.exp(frames.T * _SCALE + _CENTRE)
     spectrum = np.maximum(_inverse_basis(front) @ magnitudes, 0.0)
     wave = librosa.griffinlim(
@@ -76,7 +79,8 @@ def pitch(samples: Samples, front: Front) -> Frames:
     energy = librosa.feature.rms(y=samples, frame_length=front.n_fft, hop_length=front.hop)[0]
     rough = librosa.feature.zero_crossing_rate(samples, frame_length=1024, hop_length=front.hop)[0]
     voiced = (energy > 0.05 * energy.max()) & (rough < 0.25) & (f0 < 480.0)
-    return np.where(voiced, np.log2(np.maximum(f0, 1.0) / 150.0), np.nan).astype(np.float32)
+    octaves = np.where(voiced, np.log2(np.maximum(f0, 1.0) / 150.0), np.nan)
+    return np.asarray(octaves, dtype=np.float32)
 
 
 def voice_statistics(samples: Samples, front: Front) -> Frames:
@@ -89,7 +93,7 @@ def voice_statistics(samples: Samples, front: Front) -> Frames:
     octaves = octaves[~np.isnan(octaves)]
     level, spread = (octaves.mean(), octaves.std()) if len(octaves) else (0.0, 0.0)
     parts = [cepstra.mean(1), cepstra.std(1), [4 * level, 4 * spread]]
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(np.concatenate(parts), dtype=np.float32)
 
 
 def letter_frames(emissions: NDArray[np.float32], ids: NDArray[np.int64], blank: int) -> NDArray[np.int64]:
@@ -98,6 +102,8 @@ def letter_frames(emissions: NDArray[np.float32], ids: NDArray[np.int64], blank:
     `emissions`: log probabilities float32 (frames, vocabulary). Raises ValueError when the letters do
     not fit. Source: Graves et al. 2006, section 4; the best path in place of the sum.
     """
+    if not 0 < len(ids) <= len(emissions):
+        raise ValueError("the transcript does not fit into the speech")
     states = np.full(2 * len(ids) + 1, blank, dtype=np.int64)
     states[1::2] = ids
     total, width = len(emissions), len(states)

@@ -1,4 +1,4 @@
-"""The page shell: templates, sentences in four languages, directions, and the headers that keep pages safe."""
+"""The page shell: templates, sentences in four languages, directions, safe headers."""
 
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ _HEADERS = {
     b"img-src 'self' data:; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     b"frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",
     b"cache-control": b"no-store",
     b"cross-origin-opener-policy": b"same-origin",
 }

@@ -86,6 +86,11 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             return SpeechT5(settings, processor, letters)
 
 
+def letters_of(texts: Iterable[str]) -> list[str]:
+    """Every letter that occurs, sorted; spaces left out."""
+    return sorted({letter for text in texts for letter in text if letter != " "})
+
+
 def pretrained(load: Callable[..., Any], name: str, revision: str | None = None, **options: Any) -> Any:
     """`load(name)` of transformers, with no code of the repository's own.
 

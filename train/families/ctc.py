@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from recipes.schema import Train
-from train.families import Example, Samples, Skip, architecture, pretrained
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
 
 _SPECIAL = ["<pad>", "<unk>", "|"]  # CTC's blank is `<pad>`; `|` stands for a space
 
@@ -36,18 +36,17 @@ class Ctc:
         base, revision = settings.base, settings.revision
         if base:
             self.features = pretrained(AutoFeatureExtractor.from_pretrained, base, revision)
-            source = str(processor) if processor else base
-            self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, None if processor else revision)
-            self.model = pretrained(AutoModelForCTC.from_pretrained, base, revision, use_safetensors=True, dtype=torch.float32)
+            source, at = (str(processor), None) if processor else (base, revision)
+            self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, at)
+            self.model = pretrained_model(AutoModelForCTC, base, revision)
             _grow_head(self.model, len(self.tokenizer))
         else:
             self.features = SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, stride=2)
             self.tokenizer = letter_tokenizer(letters)
-            given = {k: v for k, v in settings.config.items() if k != "model_type"}
-            kind = AutoConfig.for_model(settings.config.get("model_type", "wav2vec2-bert"))
-            config = architecture(type(kind), given)
-            config.update({"vocab_size": len(self.tokenizer), "pad_token_id": 0, "ctc_loss_reduction": "mean"})
-            self.model = AutoModelForCTC.from_config(config)
+            given = {"model_type": "wav2vec2-bert", **settings.config}
+            kind = type(AutoConfig.for_model(given.pop("model_type")))
+            given |= {"vocab_size": len(self.tokenizer), "pad_token_id": 0, "ctc_loss_reduction": "mean"}
+            self.model = new_model(AutoModelForCTC.from_config, kind, given)
         self.model.config.ctc_zero_infinity = True
         self.input_name = self.features.model_input_names[0]  # input_values or input_features
         self.lora_targets = ["linear_q", "linear_k", "linear_v", "linear_out"]
@@ -56,7 +55,7 @@ class Ctc:
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         known = set(self.tokenizer.get_vocab())
-        if new := sorted({letter for text in texts for letter in text if letter != " "} - known):
+        if new := [letter for letter in letters_of(texts) if letter not in known]:
             self.tokenizer.add_tokens(new)
             _grow_head(self.model, len(self.tokenizer))
             self._grown = True
@@ -123,18 +122,16 @@ class Ctc:
 
 def letter_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
     """A tokenizer of single letters: those of the texts."""
-    letters = sorted({letter for text in texts for letter in text if letter != " "})
-    vocabulary = {token: index for index, token in enumerate(_SPECIAL + letters)}
+    vocabulary = {token: index for index, token in enumerate(_SPECIAL + letters_of(texts))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "vocab.json")
         path.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-        return Wav2Vec2CTCTokenizer(
-            str(path), pad_token="<pad>", unk_token="<unk>", word_delimiter_token="|", bos_token=None, eos_token=None
-        )
+        special = {"pad_token": "<pad>", "unk_token": "<unk>", "word_delimiter_token": "|"}
+        return Wav2Vec2CTCTokenizer(str(path), **special, bos_token=None, eos_token=None)
 
 
 def _grow_head(model: Any, size: int) -> None:
-    """Give the output layer `size` rows; the new ones start at zero weight and a bias that keeps them unlikely."""
+    """Give the output layer `size` rows; new ones start at zero, with a bias that keeps them unlikely."""
     old = model.lm_head
     if old.out_features >= size:
         return

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import FastSpeech2ConformerConfig, FastSpeech2ConformerModel
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, architecture, pretrained
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained_model
 from train.speech import Front, griffin_lim, letter_frames, mel, pitch, voice_statistics
 
 _PAD, _UNKNOWN, _SILENCE = 0, 1, 2  # silence: before, between and after words
@@ -28,37 +28,40 @@ class FastSpeech2:
     """`transformers`' FastSpeech2Conformer over letters, with a voice given as 64 numbers."""
 
     recognises = False
-    lora_targets = [
-        "linear_q", "linear_k", "linear_v", "linear_out", "conv1", "conv2", "pointwise_conv1", "pointwise_conv2",
-        "projection", "feat_out", "conv", "linear", "pitch_embed.conv", "energy_embed.conv",
-    ]  # fmt: skip
+    lora_targets = (
+        *("linear_q", "linear_k", "linear_v", "linear_out", "conv1", "conv2"),
+        *("pointwise_conv1", "pointwise_conv2", "projection", "feat_out"),
+        *("conv", "linear", "pitch_embed.conv", "energy_embed.conv"),
+    )
 
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         self._aligner_name = settings.aligner
         self._aligner: Any = None
         if settings.base:
+            self.model = pretrained_model(FastSpeech2ConformerModel, settings.base, settings.revision)
             self.letters, self.front = _read_processor(processor or Path(settings.base))
-            load = FastSpeech2ConformerModel.from_pretrained
-            self.model = pretrained(load, settings.base, settings.revision, use_safetensors=True, dtype=torch.float32)
             _grow_embedding(self.model, 3 + len(self.letters))
         else:
-            self.letters = sorted({letter for text in letters for letter in text if letter != " "})
+            self.letters = letters_of(letters)
             self.front = Front()
-            config = architecture(FastSpeech2ConformerConfig, settings.config)
-            config.update({"vocab_size": 3 + len(self.letters), "speaker_embed_dim": 64, "num_mel_bins": 80})
-            self.model = FastSpeech2ConformerModel(config)
+            fixed = {"vocab_size": 3 + len(self.letters), "speaker_embed_dim": 64, "num_mel_bins": 80}
+            given = settings.config | fixed
+            self.model = new_model(FastSpeech2ConformerModel, FastSpeech2ConformerConfig, given)
         self.rate_hz = self.front.rate_hz
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         first = 3 + len(self.letters)
-        self.letters += sorted({letter for text in texts for letter in text if letter != " "} - set(self.letters))
+        self.letters += [letter for letter in letters_of(texts) if letter not in self.letters]
+        new = list(range(first, 3 + len(self.letters)))
         _grow_embedding(self.model, 3 + len(self.letters))
-        return {"encoder.embed": list(range(first, 3 + len(self.letters)))} if len(self.letters) + 3 > first else {}
+        return {"encoder.embed": new} if new else {}
 
     def fully_trained(self) -> list[str]:
         return []
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
+        if len(samples) < self.front.n_fft:
+            raise Skip(f"shorter than {self.front.n_fft / self.rate_hz:.2f} s")
         frames = mel(samples, self.front)
         durations = self._durations(text, samples, len(frames))
         starts = np.concatenate([[0], np.cumsum(durations)[:-1]])
@@ -130,7 +133,7 @@ class FastSpeech2:
         return np.array([known.get(letter, _UNKNOWN) for letter in f" {text} "], dtype=np.int64)
 
     def _durations(self, text: str, samples: Samples, frames: int) -> NDArray[np.int64]:
-        """Mel frames of each letter, silences at both ends included: int64 (letters + 2,), summing to `frames`."""
+        """Mel frames of each letter, silences at both ends included: int64 (letters + 2,), sum `frames`."""
         if self._aligner is None:
             self._aligner = _open_aligner(self._aligner_name)
         ids = np.asarray(self._aligner.tokenizer(text).input_ids, dtype=np.int64)
@@ -156,7 +159,7 @@ def _open_aligner(name: str | None) -> Any:
 
     if not name:
         raise UserError("train.aligner: this family needs a CTC recogniser that knows the letters, to time them")
-    aligner = Ctc(Train(family="ctc", base=name))
+    aligner = Ctc(Train.model_validate({"family": "ctc", "base": name}))
     aligner.model.eval()
     return aligner
 

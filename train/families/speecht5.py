@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
 from train.speech import Front, from_log10, griffin_lim, voice_statistics
 
 # A skipped layer has no attention for the guided loss to look at, and breaks training on several devices.
@@ -68,9 +68,8 @@ class SpeechT5:
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         first = len(self.tokenizer)
-        letters = sorted({letter for text in texts for letter in text if letter != " "})
-        unknown = self.tokenizer.unk_token_id
-        self.tokenizer.add_tokens([x for x in letters if self.tokenizer.convert_tokens_to_ids(x) == unknown])
+        ids = {letter: self.tokenizer.convert_tokens_to_ids(letter) for letter in letters_of(texts)}
+        self.tokenizer.add_tokens([x for x, number in ids.items() if number == self.tokenizer.unk_token_id])
         new = list(range(first, len(self.tokenizer)))
         _grow_embedding(self.model, len(self.tokenizer))
         return {_EMBEDDING: new} if new else {}
@@ -89,9 +88,7 @@ class SpeechT5:
         )
         steps = len(frames) // self.config.reduction_factor
         if steps > (most := self.config.max_speech_positions):
-            raise Skip(
-                f"{len(samples) / self.rate_hz:.1f} s are {steps} decoder steps; the decoder holds {most}"
-            )
+            raise Skip(f"{len(samples) / self.rate_hz:.1f} s are {steps} decoder steps; the decoder holds {most}")
         # The decoder draws `reduction_factor` frames a step: the few frames that fill no step are left out.
         return {"ids": ids, "mel": frames[: steps * self.config.reduction_factor], "voice": voice}
 
@@ -144,7 +141,7 @@ class SpeechT5:
         return np.array(ids, dtype=np.int64)
 
     def _speak(self, text: str, voice: Samples) -> Samples:
-        """One piece of text, up to where the model stops, at the latest after 20 frames (0.32 s) a letter."""
+        """One piece of text, up to where the model stops: after 1 to 20 frames (16 to 320 ms) a letter."""
         device = next(self.model.parameters()).device
         ids = torch.from_numpy(self._ids(text))[None].to(device)
         room = (self.config.max_speech_positions - 1) * self.config.reduction_factor / ids.shape[1]
@@ -153,6 +150,7 @@ class SpeechT5:
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 speaker_embeddings=torch.from_numpy(voice)[None].to(device),
+                minlenratio=1.0,
                 maxlenratio=min(20.0, room),
             )
             if self._vocoder_name:
@@ -188,7 +186,7 @@ def letter_tokenizer(texts: Iterable[str]) -> SpeechT5Tokenizer:
     """A sentencepiece tokenizer of single letters: those of the texts."""
     import sentencepiece
 
-    letters = sorted({letter for text in texts for letter in text if letter != " "})
+    letters = letters_of(texts)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(letters),

@@ -14,11 +14,11 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
-    WhisperTokenizerFast,
+    WhisperTokenizer,
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, architecture, pretrained
+from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
 
 _WINDOW_S = 30.0
 # Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
@@ -30,7 +30,7 @@ class Whisper:
 
     rate_hz = 16_000
     recognises = True
-    lora_targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+    lora_targets = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
     def __init__(self, settings: Train, processor: Path | None = None) -> None:
         if not settings.base:
@@ -41,12 +41,11 @@ class Whisper:
             if _has_features(base)
             else WhisperFeatureExtractor()
         )
-        self.tokenizer = pretrained(WhisperTokenizerFast.from_pretrained, base, revision)
+        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, base, revision)
         if settings.config:
-            self.model = WhisperForConditionalGeneration(architecture(WhisperConfig, settings.config))
+            self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
         else:
-            load = WhisperForConditionalGeneration.from_pretrained
-            self.model = pretrained(load, base, revision, use_safetensors=True, dtype=torch.float32)
+            self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
         self.model.config.forced_decoder_ids = None
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
@@ -59,11 +58,8 @@ class Whisper:
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
         if len(samples) > _WINDOW_S * self.rate_hz:
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears at most 30 s")
-        labels = (
-            self._prompt()
-            + self.tokenizer(text, add_special_tokens=False).input_ids
-            + [self.tokenizer.eos_token_id]
-        )
+        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
             raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
         return {"inputs": self._features(samples), "labels": np.asarray(labels, dtype=np.int64)}
@@ -122,7 +118,7 @@ class Whisper:
 
 
 def _has_features(base: str) -> bool:
-    """Some folders hold weights and tokenizer only; Whisper's feature settings are then the published ones."""
+    """Some folders hold weights and tokenizer only; the feature settings are then the published ones."""
     return not Path(base).is_dir() or any(
         Path(base, n).exists() for n in ("preprocessor_config.json", "processor_config.json")
     )

@@ -1,0 +1,382 @@
+"""The four model families: each learns, refuses what it cannot learn from, and takes new letters.
+
+All models here are tiny and random (tests/tiny.py); nothing is downloaded.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+    Wav2Vec2FeatureExtractor,
+    WavLMConfig,
+    WavLMForXVector,
+)
+
+from recipes.schema import Family as Name
+from recipes.schema import UserError
+from tests import tiny
+from tests.babble import babble
+from train import adapter
+from train.families import Example, Family, Skip, open_family
+from train.features import samples_of
+
+NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2")
+Opener = Callable[..., Family]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[Name, str]:
+    folder = tmp_path_factory.mktemp("bases")
+    return {name: tiny.base(name, folder / name) for name in NAMES}
+
+
+@pytest.fixture
+def opened(bases: dict[Name, str], tmp_path: Path) -> Opener:
+    """`opened(name, **train)`: the family on its tiny base."""
+
+    def opened(name: Name, **train: Any) -> Family:
+        settings = {"base": bases[name], "aligner": bases["ctc"]} | train
+        return open_family(tiny.recipe(tmp_path, name, **settings).train)
+
+    return opened
+
+
+ROWS = [row.model_dump() for row in tiny.utterances()[:4]]
+
+
+def encoded(family: Family, rows: list[dict[str, Any]]) -> list[Example]:
+    clips = [samples_of(family, row) for row in rows]
+    voice = family.voice(clips[0])
+    return [family.encode(row["text"], clip, voice) for row, clip in zip(rows, clips, strict=True)]
+
+
+def learn(family: Family, rows: list[dict[str, Any]], steps: int, rate: float) -> tuple[float, float]:
+    """Train on some utterances. The loss before and after, without dropout."""
+    torch.manual_seed(2)
+    batch = family.collate(encoded(family, rows))
+    weights = [weight for weight in family.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, rate)
+
+    def loss() -> float:
+        family.model.eval()
+        with torch.no_grad():
+            return float(family.loss(batch))
+
+    before = loss()
+    for _ in range(steps):
+        family.model.train()
+        family.loss(batch).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return before, loss()
+
+
+# ---------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize(("name", "rows", "steps"), [("ctc", ROWS, 130), ("whisper", [ROWS[1], ROWS[3]], 70)])
+def test_a_recogniser_learns_utterances_by_heart(
+    opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int
+) -> None:
+    family = opened(name)
+    before, after = learn(family, rows, steps, 1e-2)
+    assert after < before / 10
+    heard = [family.transcribe(samples_of(family, row), "zgh-Tfng") for row in rows]
+    assert heard == [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "steps", "rate"),
+    [("speecht5", [ROWS[1], ROWS[3]], 400, 5e-3), ("fastspeech2", ROWS, 120, 3e-3)],
+)
+def test_a_generator_learns_utterances_by_heart(
+    opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int, rate: float
+) -> None:
+    family = opened(name)
+    before, after = learn(family, rows, steps, rate)
+    assert after < before / 5
+    voice = family.voice(samples_of(family, rows[0]))
+    for row in rows:  # it knows where to stop
+        assert 0.6 < len(family.synthesise(row["text"], voice)) / len(samples_of(family, row)) < 1.4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lora_leaves_the_base_as_it_is_and_learns_all_the_same(opened: Opener, name: Name) -> None:
+    family = opened(name)
+    frozen = {key: tensor.clone() for key, tensor in family.model.state_dict().items()}
+    lora = tiny.recipe(Path(), name, base="./base", lora={"r": 4, "alpha": 8}).train.lora
+    adapter.add_lora(family, lora, tiny.TEXTS)
+    trained = [key for key, weight in family.model.named_parameters() if weight.requires_grad]
+    assert trained
+    assert all("lora_" in key for key in trained)
+    for module in family.model.modules():  # statistics of batches are not part of an adapter
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.momentum = 0.0
+    before, after = learn(family, ROWS[3:], 6, 1e-2)
+    assert after < before
+    now = family.model.unload().state_dict()
+    assert all(torch.equal(now[key], tensor) for key, tensor in frozen.items() if "num_batches" not in key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_either_hears_or_speaks(opened: Opener, name: Name) -> None:
+    family = opened(name)
+    with pytest.raises(TypeError, match="it does not"):
+        if family.recognises:
+            family.synthesise("ⴰⵉⵓ", np.zeros(64, np.float32))
+        else:
+            family.transcribe(tiny.samples(1.0), "zgh-Tfng")
+
+
+@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+def test_padding_does_not_change_the_loss_of_an_utterance(opened: Opener, name: Name) -> None:
+    family = opened(name)
+    family.model.eval()
+    long, short = encoded(family, ROWS[2:])
+    with torch.no_grad():
+        apart = [float(family.loss(family.collate([example]))) for example in (short, short)]
+        together = float(family.loss(family.collate([short, short])))
+        mixed = float(family.loss(family.collate([short, long])))
+    assert together == pytest.approx(sum(apart) / 2, rel=0.02)
+    assert np.isfinite(mixed)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "duration_s", "reason"),
+    [
+        ("ctc", "ⴰⵉⵓ" * 20, 0.4, "60 letters do not fit into"),
+        ("ctc", "ⴰⴰ", 0.06, "3 letters do not fit into"),  # a blank must part two equal letters
+        ("ctc", "ⴰ", 0.02, "shorter than 0.05 s"),
+        ("whisper", "ⴰ", 31.0, "31.0 s; Whisper hears at most 30 s"),
+        ("whisper", "ⴰⵉⵓ" * 20, 1.0, "183 tokens; the decoder holds 60"),
+        ("speecht5", "ⴰ", 0.02, "shorter than 0.05 s"),
+        ("speecht5", "ⴰ", 4.0, "4.0 s are 125 decoder steps; the decoder holds 100"),
+        ("speecht5", "ⴰ" * 60, 1.0, "62 letters; the encoder holds 40"),
+        ("fastspeech2", "ⴰⵉⵓ" * 20, 0.4, "the transcript does not fit into the speech"),
+        ("fastspeech2", "ⴰⵣ", 0.4, "the aligner does not know the letter ⵣ"),
+        ("fastspeech2", "ⴰ", 0.02, "shorter than 0.06 s"),
+    ],
+)
+def test_what_cannot_be_learnt_is_skipped_with_a_reason(
+    opened: Opener, name: Name, text: str, duration_s: float, reason: str
+) -> None:
+    family = opened(name)
+    with pytest.raises(Skip, match=reason):
+        family.encode(text, tiny.samples(duration_s), np.zeros(64, np.float32))
+
+
+def test_a_base_that_is_not_there(opened: Opener, tmp_path: Path) -> None:
+    for name in NAMES:
+        with pytest.raises(UserError, match="/nowhere: no such folder; name a model folder") as error:
+            opened(name, base=str(tmp_path / "nowhere"))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pickled_weights_are_refused_because_a_pickle_can_run_code(
+    opened: Opener, bases: dict[Name, str], tmp_path: Path, name: Name
+) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(bases[name], folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="weights are read from safetensors only"):
+        opened(name, base=str(folder))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_weights_are_a_message(opened: Opener, bases: dict[Name, str], tmp_path: Path, name: Name) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(bases[name], folder)
+    (folder / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not safetensors")
+    with pytest.raises(UserError, match="damaged cannot be loaded"):
+        opened(name, base=str(folder))
+
+
+def test_a_model_of_another_family_is_not_filled_with_random_weights(
+    opened: Opener, bases: dict[Name, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(bases["speecht5"], folder)
+    shutil.copy(Path(bases["whisper"], "model.safetensors"), folder)
+    with pytest.raises(UserError, match="is no SpeechT5ForTextToSpeech: most of its weights are missing"):
+        opened("speecht5", base=str(folder))
+
+
+@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+def test_a_misspelt_key_of_the_architecture_is_named(tmp_path: Path, name: Name) -> None:
+    config = tiny.CONFIGS[name] | {"hiden_size": 32}
+    settings = tiny.recipe(tmp_path, name, config=config, aligner="./aligner").train
+    with pytest.raises(UserError, match=r"train.config.hiden_size: \w+ has no such key; did you mean `hidden_size`"):
+        open_family(settings, letters=["ⴰ"])
+
+
+@pytest.mark.parametrize("wrong", [{"hidden_size": "many"}, {"hidden_size": 33}])
+def test_values_that_make_no_model_are_a_message(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    settings = tiny.recipe(tmp_path, "speecht5", config=tiny.CONFIGS["speecht5"] | wrong).train
+    with pytest.raises(UserError, match=r"^train.config: "):
+        open_family(settings, letters=["ⴰ"])
+
+
+def test_whisper_needs_a_base_for_its_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.base: Whisper needs a base"):
+        open_family(tiny.recipe(tmp_path, "whisper").train)
+
+
+def test_fastspeech2_needs_an_aligner(opened: Opener) -> None:
+    family = opened("fastspeech2", aligner=None)
+    with pytest.raises(UserError, match=r"train.aligner: this family needs a CTC recogniser"):
+        family.encode("ⴰ", tiny.samples(1.0), np.zeros(64, np.float32))
+
+
+def test_a_lora_target_that_the_model_has_not(opened: Opener) -> None:
+    lora = tiny.recipe(Path(), "ctc", base="./base", lora={"targets": ["q_porj"]}).train.lora
+    with pytest.raises(UserError, match=r"train.lora.targets: the model has no layer q_porj"):
+        adapter.add_lora(opened("ctc"), lora, tiny.TEXTS)
+
+
+# ---------------------------------------------------------------- letters
+
+
+def test_ctc_hears_letters_that_were_added(opened: Opener) -> None:
+    family: Any = opened("ctc")
+    family.add_letters(["ⵣⴰ ⵣ"])
+    text = "ⵣⵣ ⴰⵣⵓ ⵣ"
+    labels = family.encode(text, tiny.samples(2.0), np.zeros(0, np.float32))["labels"]
+    assert len(labels) == len(text)
+    assert family.tokenizer.unk_token_id not in labels
+    blank = family.tokenizer.pad_token_id
+    heard = [frame for label in labels for frame in (blank, label, label)]  # each letter for two frames
+    assert family.tokenizer.decode(heard) == text
+
+
+def test_a_letter_that_ctc_does_not_know_yet_is_unlikely(opened: Opener) -> None:
+    family: Any = opened("ctc")
+    before = family.emissions(tiny.samples(1.0))
+    family.add_letters(["ⵣ"])
+    after = family.emissions(tiny.samples(1.0))
+    assert after.shape == (before.shape[0], before.shape[1] + 1)
+    assert (after.argmax(1) == before.argmax(1)).all()
+    assert family.fully_trained() == ["lm_head"]
+
+
+def test_speecht5_keeps_words_apart_whichever_letters_were_added(opened: Opener) -> None:
+    family: Any = opened("speecht5")
+    first = len(family.tokenizer)
+    assert family.add_letters(["ⴰⵣⵓⵍ", "ⵍⵣ"]) == {"speecht5.encoder.prenet.embed_tokens": [first, first + 1]}
+    ids = family.encode("ⵣⵣ ⴰⵣⵓ ⵍ", tiny.samples(1.0), np.zeros(64, np.float32))["ids"]
+    assert family.tokenizer.convert_ids_to_tokens(ids) == [*"▁ⵣⵣ▁ⴰⵣⵓ▁ⵍ", "</s>"]
+
+
+def test_speecht5_spells_a_known_text_as_its_tokenizer_does(opened: Opener) -> None:
+    family: Any = opened("speecht5")
+    ids = family.encode("ⴰⵉ ⵓⴰ", tiny.samples(1.0), np.zeros(64, np.float32))["ids"]
+    assert list(ids) == family.tokenizer("ⴰⵉ ⵓⴰ").input_ids
+
+
+@pytest.mark.parametrize("name", ["speecht5", "fastspeech2"])
+def test_a_new_letter_starts_as_the_mean_of_those_there_are(opened: Opener, name: Name) -> None:
+    family = opened(name)
+    ((path, rows),) = family.add_letters(["ⵣ"]).items()
+    weight = family.model.get_submodule(path).weight
+    letters = slice(4 if name == "speecht5" else 3, rows[0])
+    assert torch.allclose(weight[rows[0]], weight[letters].mean(0), atol=1e-6)
+    assert family.add_letters(["ⵣⴰ"]) == {}
+
+
+# ---------------------------------------------------------------- voices and vocoders of SpeechT5
+
+
+def test_the_same_text_and_voice_sound_the_same_each_time(opened: Opener) -> None:
+    family = opened("speecht5")
+    family.model.eval()
+    voice = family.voice(tiny.samples(1.0))
+    first, state = family.synthesise("ⴰⵉ", voice), torch.get_rng_state()
+    assert np.array_equal(family.synthesise("ⴰⵉ", voice), first)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_text_longer_than_the_encoder_is_spoken_in_pieces(opened: Opener) -> None:
+    family = opened("speecht5")
+    family.model.eval()
+    assert len(family.synthesise("ⴰⵉⵓ " * 20, family.voice(tiny.samples(1.0)))) > 0
+
+
+def test_without_an_encoder_a_voice_is_64_statistics_of_unit_length(opened: Opener) -> None:
+    voice = opened("speecht5").voice(tiny.samples(1.0))
+    assert voice.shape == (64,)
+    assert np.linalg.norm(voice) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_speaker_encoder_gives_x_vectors(opened: Opener, tmp_path: Path) -> None:
+    family = opened("speecht5", speaker_encoder=x_vector_model(tmp_path, 64))
+    low, high = (family.voice(babble(0.5, pitch_hz=pitch_hz)) for pitch_hz in (100, 220))
+    assert low.shape == (64,)
+    assert np.linalg.norm(low) == pytest.approx(1.0, abs=1e-5)
+    assert not np.allclose(low, high)
+    assert family.voice(tiny.samples(0.1)).shape == (64,)  # shorter than its convolutions need
+
+
+def test_an_encoder_of_another_size_is_refused(opened: Opener, tmp_path: Path) -> None:
+    family = opened("speecht5", speaker_encoder=x_vector_model(tmp_path, 32))
+    with pytest.raises(UserError, match=r"train.speaker_encoder: .* gives 32 numbers .* the base wants 64"):
+        family.voice(tiny.samples(1.0))
+
+
+def test_a_vocoder_turns_each_frame_into_256_samples(opened: Opener, tmp_path: Path) -> None:
+    family = opened("speecht5", vocoder=hifi_gan(tmp_path, 80))
+    family.model.eval()
+    wave = family.synthesise("ⴰⵉ", family.voice(tiny.samples(1.0)))
+    assert len(wave) % 256 == 0
+    assert np.abs(wave).max() <= 1.0
+    with pytest.raises(UserError, match=r"train.vocoder: .* takes 40 mel bins; the base draws 80"):
+        opened("speecht5", vocoder=hifi_gan(tmp_path, 40)).synthesise("ⴰ", np.zeros(64, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"speech_decoder_prenet_dropout": 0.0}, "speech_decoder_prenet_dropout: 0 would silence"),
+        ({"speaker_embedding_dim": 32}, "speaker_embedding_dim: 32 is too few"),
+    ],
+)
+def test_settings_that_would_fail_silently_are_refused(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+    settings = tiny.recipe(tmp_path, "speecht5", config=tiny.CONFIGS["speecht5"] | wrong).train
+    with pytest.raises(UserError, match=message):
+        open_family(settings, letters=["ⴰ"])
+
+
+def x_vector_model(folder: Path, numbers: int) -> str:
+    config = WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(16, 16),
+        conv_stride=(10, 32),
+        conv_kernel=(10, 32),
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        tdnn_dim=(16, 16, 16, 16, 32),
+        xvector_output_dim=numbers,
+    )
+    WavLMForXVector(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def hifi_gan(folder: Path, bins: int) -> str:
+    config = SpeechT5HifiGanConfig(model_in_dim=bins, upsample_initial_channel=32)
+    SpeechT5HifiGan(config).save_pretrained(folder)
+    return str(folder)

@@ -1,0 +1,295 @@
+"""The training loop and its batches: what a run writes, how it stops, and how it goes on after a kill."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from prepare import dataset
+from recipes.schema import UserError
+from tests import tiny
+from train.__main__ import open_trainable
+from train.batching import batches
+from train.checkpoints import load_trained, save_checkpoint, save_trained
+from train.features import encode_split, speaker_voices
+from train.loop import Progressed, fit
+
+ROOT = Path(__file__).parents[1]
+Rows = list[dict[str, Any]]
+
+
+# ---------------------------------------------------------------- batches
+
+
+@given(
+    durations_s=st.lists(st.floats(0.1, 30.0), max_size=60),
+    budget_s=st.floats(1.0, 100.0),
+    seed=st.integers(0, 100),
+    epoch=st.integers(0, 100),
+)
+def test_each_utterance_is_in_one_batch_and_each_batch_within_its_budget(
+    durations_s: list[float], budget_s: float, seed: int, epoch: int
+) -> None:
+    groups = batches(durations_s, budget_s, seed, epoch)
+    assert sorted(index for group in groups for index in group) == list(range(len(durations_s)))
+    for group in groups:
+        padded_s = max(durations_s[index] for index in group) * len(group)
+        assert padded_s <= budget_s or len(group) == 1
+    assert batches(durations_s, budget_s, seed, epoch) == groups
+
+
+def test_utterances_of_a_batch_are_of_like_length() -> None:
+    durations_s = [1.0, 9.0, 1.1, 9.5, 0.9, 10.0]
+    assert {frozenset(group) for group in batches(durations_s, 30.0, seed=1, epoch=0)} == {
+        frozenset({0, 2, 4}),
+        frozenset({1, 3, 5}),
+    }
+
+
+def test_epochs_differ() -> None:
+    durations_s = [1 + n / 100 for n in range(100)]
+    assert batches(durations_s, 10.0, seed=1, epoch=0) != batches(durations_s, 10.0, seed=1, epoch=1)
+
+
+# ---------------------------------------------------------------- a run
+
+
+def train(
+    folder: Path,
+    on_probe: Callable[[int], dict[str, Any]] | None = None,
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+    spoil: Callable[[Any], None] = lambda family: None,
+    **settings: Any,
+) -> tuple[Progressed, Any]:
+    """Train a tiny recogniser in `folder`, 30 steps of one or two utterances unless told otherwise."""
+    given = {"max_steps": 30, "batch_s": 1.5, "validate_every": 10, "save_every": 8} | settings
+    recipe = tiny.recipe(folder, given.pop("family", "ctc"), **given)
+    if not dataset.dataset_folder(recipe).exists():
+        dataset.write(recipe, tiny.utterances())
+    data, work = dataset.open_dataset(recipe), recipe.folder("train")
+    family = open_trainable(recipe, data["train"]["text_normalized"])
+    voices = speaker_voices(family, data["train"])
+    features = [encode_split(family, data[split], voices, work / "features", "") for split in ("train", "valid")]
+    spoil(family)
+    return fit(family, features[0], features[1], recipe.train, work, recipe.seed, on_probe, on_row), family
+
+
+def rows(folder: Path) -> Rows:
+    lines = (folder / "work/train/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Those of the last checkpoint."""
+    return load_file(sorted((folder / "work/train/checkpoints").iterdir())[-1] / "weights.safetensors")
+
+
+def same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return some.keys() == others.keys() and all(torch.equal(some[key], others[key]) for key in some)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder)
+    return folder
+
+
+def test_metrics_begin_with_the_loss_of_the_base_and_go_on_every_so_many_steps(whole: Path) -> None:
+    assert [(row["step"], key) for row in rows(whole) for key in row if key in ("loss", "valid_loss")] == [
+        (0, "valid_loss"),
+        *[(step, key) for step in (10, 20, 30) for key in ("loss", "valid_loss")],
+    ]
+
+
+def test_the_best_weights_are_left_in_the_model(tmp_path: Path) -> None:
+    state, family = train(tmp_path, learning_rate=0.03, validate_every=3)
+    losses = {row["step"]: row["valid_loss"] for row in rows(tmp_path) if "valid_loss" in row}
+    assert losses[state.best_step] == state.best == min(losses.values()) < losses[0]
+    best = load_file(tmp_path / "work/train/best.safetensors")
+    assert all(torch.equal(family.model.state_dict()[name], tensor) for name, tensor in best.items())
+    assert not family.model.training
+
+
+def test_only_the_newest_checkpoints_stay(whole: Path) -> None:
+    found = sorted(path.name for path in (whole / "work/train/checkpoints").iterdir())
+    assert found == ["00000024", "00000030"]
+
+
+def test_the_same_seed_gives_the_same_run(whole: Path, tmp_path: Path) -> None:
+    train(tmp_path)
+    assert rows(tmp_path) == rows(whole)
+    assert same(weights(tmp_path), weights(whole))
+
+
+def test_a_linear_schedule_falls_to_nothing(tmp_path: Path) -> None:
+    train(tmp_path, schedule="linear", warmup_steps=10)
+    rates = [row["lr"] for row in rows(tmp_path) if "lr" in row]
+    assert rates == pytest.approx([3e-3, 1.5e-3, 0.0])
+
+
+def test_batches_add_up_to_one_step(tmp_path: Path) -> None:
+    quiet = {f"{part}_dropout": 0.0 for part in ("hidden", "final", "feat_proj", "attention", "activation")}
+    config = tiny.CONFIGS["ctc"] | quiet | {"conformer_conv_dropout": 0.0, "mask_time_prob": 0.0}
+    settings: dict[str, Any] = {"config": config, "max_steps": 1, "learning_rate": 1e-3}
+    together, _ = train(tmp_path / "together", batch_s=60, **settings)
+    apart, _ = train(tmp_path / "apart", batch_s=0.1, accumulate=4, **settings)
+    assert (together.batch, apart.batch) == (1, 4)
+    ours, theirs = weights(tmp_path / "together"), weights(tmp_path / "apart")
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-5) for name in ours)
+
+
+def test_training_stops_after_so_many_validations_without_a_better_one(tmp_path: Path) -> None:
+    state, _ = train(tmp_path, learning_rate=1e-12, validate_every=2, patience=3)
+    assert (state.step, state.best_step) == (6, 0)
+
+
+def test_probes_do_not_change_training(whole: Path, tmp_path: Path) -> None:
+    def on_probe(step: int) -> dict[str, Any]:
+        torch.rand(5), np.random.rand(3), random.random()
+        return {"probe_cer": 0.5}
+
+    train(tmp_path, on_probe, probe={"every": 4})
+    assert [row["step"] for row in rows(tmp_path) if "probe_cer" in row] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [row for row in rows(tmp_path) if "probe_cer" not in row] == rows(whole)
+    assert same(weights(tmp_path), weights(whole))
+
+
+def test_lora_leaves_the_statistics_of_batches_as_they_are(tmp_path: Path) -> None:
+    aligner = tiny.base("ctc", tmp_path / "aligner")
+    base = tiny.base("fastspeech2", tmp_path / "base")
+    before = load_file(Path(base, "model.safetensors"))
+    _, family = train(tmp_path, family="fastspeech2", base=base, aligner=aligner, max_steps=3)
+    after = family.model.unload().state_dict()
+    statistics = [name for name in before if "running" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def stop_at(step: int) -> Callable[[dict[str, Any]], None]:
+    def on_row(row: dict[str, Any]) -> None:
+        if row["step"] == step:
+            raise KeyboardInterrupt
+
+    return on_row
+
+
+@pytest.mark.parametrize("step", [0, 10, 20, 30])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(whole: Path, tmp_path: Path, step: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, on_row=stop_at(step))
+    train(tmp_path)
+    assert rows(tmp_path) == rows(whole)
+    assert same(weights(tmp_path), weights(whole))
+    assert same(load_file(tmp_path / "work/train/best.safetensors"), load_file(whole / "work/train/best.safetensors"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.test_loop import train
+train(Path(sys.argv[1]), on_row=lambda row: row["step"] == 20 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_so_does_one_that_was_killed(whole: Path, tmp_path: Path) -> None:
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ | threads, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with open(tmp_path / "work/train/metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 21, "lo')  # a kill can come in the middle of a line
+    state, _ = train(tmp_path)
+    assert state.step == 30
+    assert rows(tmp_path) == rows(whole)
+    assert same(weights(tmp_path), weights(whole))
+
+
+def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
+    before = rows(whole)
+    seen: Rows = []
+    train(whole, on_row=seen.append)
+    assert seen == []
+    assert rows(whole) == before
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_loss_that_is_no_number_names_the_utterances(tmp_path: Path) -> None:
+    def spoil(family: Any) -> None:
+        loss = family.loss
+        family.loss = lambda batch: loss(batch) * (torch.nan if family.model.training else 1)
+
+    with pytest.raises(UserError, match=r"the loss is not a number on train-\d.*; lower train.learning_rate"):
+        train(tmp_path, spoil=spoil)
+
+
+def test_so_does_the_validation_of_a_broken_base(tmp_path: Path) -> None:
+    def spoil(family: Any) -> None:
+        family.model.lm_head.weight.data[:] = torch.nan
+
+    with pytest.raises(UserError, match=r"the loss is not a number on valid-\d"):
+        train(tmp_path, spoil=spoil)
+
+
+@pytest.fixture
+def precision_free() -> Iterator[None]:
+    """Accelerate keeps the precision of its first use in a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="half precision is possible here")
+def test_half_precision_needs_an_accelerator(precision_free: None, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.precision: fp16 is not possible here: .*requires a device"):
+        train(tmp_path, precision="fp16")
+
+
+def test_bf16_runs_anywhere(precision_free: None, tmp_path: Path) -> None:
+    state, family = train(tmp_path, precision="bf16", max_steps=10)
+    assert state.best < rows(tmp_path)[0]["valid_loss"]
+    assert {weight.dtype for weight in family.model.parameters()} == {torch.float32}
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    save_trained(torch.nn.Conv1d(2, 2, 1), tmp_path / "best.safetensors")
+    save_trained(torch.nn.Linear(2, 2), tmp_path / "best.safetensors")
+    with pytest.raises(UserError, match=r"best.safetensors: holds bias, which the model has not"):
+        load_trained(torch.nn.Identity(), tmp_path / "best.safetensors")
+
+
+def small_weights_large_rest(model: Any, folder: Path) -> None:
+    small = torch.nn.Linear(1, 1)
+    save_checkpoint(folder, small, model, small, {"step": 1}, 1)
+
+
+@pytest.mark.parametrize("write", [save_trained, small_weights_large_rest])
+def test_a_full_disk_is_one_line(tmp_path: Path, write: Callable[[Any, Path], None]) -> None:
+    path, limits = tmp_path / "best.safetensors", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot be written: "):
+            write(torch.nn.Linear(200, 200), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not path.is_file()

@@ -1,0 +1,332 @@
+"""`python -m train` as a user meets it: a run, a second run, an adapter that comes back, and mistakes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from prepare import dataset
+from recipes.provenance import read_lineage
+from recipes.records import Utterance
+from recipes.schema import Family as Name
+from recipes.schema import Recipe, UserError
+from tests import tiny
+from train import __main__ as script
+from train import adapter
+from train.adapter import adapter_folder, losses, open_model, open_recogniser, voice_of
+
+ROOT = Path(__file__).parents[1]
+NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2")
+
+
+def prepared(recipe: Recipe, rows: list[Utterance] | None = None) -> Recipe:
+    """The recipe, with a dataset where it expects one."""
+    dataset.write(recipe, tiny.utterances() if rows is None else rows)
+    return recipe
+
+
+def work(recipe: Recipe) -> Path:
+    return recipe.folder("train")
+
+
+def metrics(recipe: Recipe) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (work(recipe) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def with_new_letter() -> list[Utterance]:
+    """A dataset with a letter that the tiny bases do not know."""
+    return [
+        row.model_copy(update={"text": row.text.replace("ⵓ", "ⵣ"), "text_normalized": row.text.replace("ⵓ", "ⵣ")})
+        for row in tiny.utterances()
+    ]
+
+
+# ---------------------------------------------------------------- a run
+
+
+def test_a_run_leaves_an_adapter_and_says_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", base=tiny.base("ctc", tmp_path / "base")))
+    script.main(recipe)
+    said = capsys.readouterr()
+    assert "trained 4 steps on 4 utterances; best validation loss" in said.out
+    assert said.out.rstrip().splitlines()[-1].startswith("next: python -m evaluate")
+    assert "training" in said.err  # the table of weights, the progress bar
+    names = {path.name for path in adapter_folder(recipe).iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "recipe.yaml", "lineage.json"} <= names
+    assert {"tokenizer_config.json", "preprocessor_config.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+def test_the_lineage_leads_back_to_the_dataset_and_the_base(tmp_path: Path) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", base=tiny.base("ctc", tmp_path / "base")))
+    script.main(recipe)
+    line = read_lineage(adapter_folder(recipe))
+    assert (line.kind, line.purpose, line.seed) == ("adapter", "tts_clone", 17)
+    assert line.parents == [dataset.dataset_hash(recipe)]
+    assert line.clips == read_lineage(dataset.dataset_folder(recipe)).clips
+    assert line.base == str(tmp_path / "base")
+    assert line.base_hash is not None
+    assert line.recipe == recipe.digest()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc"))
+    script.main(recipe)
+    before = (adapter_folder(recipe) / "model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    script.main(recipe)
+    assert capsys.readouterr().out.startswith("already trained: ")
+    assert (adapter_folder(recipe) / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_two_runs_of_one_recipe_give_the_same_weights(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "two"):
+        recipe = prepared(tiny.recipe(tmp_path / name, "ctc"))
+        script.main(recipe)
+        made.append((adapter_folder(recipe) / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("change", ["recipe", "dataset", "seed"])
+def test_what_an_unlike_run_left_is_moved_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", max_steps=2))
+    script.main(recipe)
+    if change == "recipe":
+        recipe = tiny.recipe(tmp_path, "ctc", max_steps=3)
+    if change == "dataset":
+        prepared(recipe, with_new_letter())
+    if change == "seed":
+        recipe = prepared(recipe.model_copy(update={"seed": 18}))
+    script.main(recipe)
+    assert "changed: the earlier run is now in" in capsys.readouterr().out
+    assert (recipe.work_dir / "train.1" / "adapter").is_dir()
+    assert metrics(recipe)[0]["step"] == 0
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", max_steps=4, save_every=2))
+    monkeypatch.setattr(adapter, "save", lambda *_: 1 / 0)  # as late as it can be stopped
+    with pytest.raises(ZeroDivisionError):
+        script.main(recipe)
+    before = metrics(recipe)
+    monkeypatch.undo()
+    script.main(recipe)
+    assert metrics(recipe) == before
+    assert adapter_folder(recipe).is_dir()
+
+
+def test_probes_are_judged_by_the_recogniser_that_the_recipe_names(tmp_path: Path) -> None:
+    recogniser = tiny.base("ctc", tmp_path / "ctc")
+    base = tiny.base("fastspeech2", tmp_path / "base")
+    probe = {"every": 1, "count": 2}
+    recipe = prepared(tiny.recipe(tmp_path, "fastspeech2", base=base, aligner=recogniser, max_steps=1, probe=probe))
+    script.main(recipe)
+    (row,) = [row for row in metrics(recipe) if "probe_heard" in row]
+    assert len(row["probe_heard"]) == 2
+    assert row["probe_cer"] >= 0
+
+
+def test_wandb_keeps_a_run_on_disk_unless_told_otherwise(tmp_path: Path) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", max_steps=1, wandb={"mode": "offline"}))
+    script.main(recipe)
+    assert list((work(recipe) / "wandb").glob("offline-run-*/*.wandb"))
+
+
+# ---------------------------------------------------------------- an adapter comes back
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import numpy as np
+from recipes.schema import load
+from tests.test_train import outcome
+for path in map(Path, sys.argv[1:]):
+    np.savez(path.with_suffix(".npz"), **outcome(load(path)))
+"""
+
+
+def outcome(recipe: Recipe) -> dict[str, Any]:
+    """What a trained model makes of the test split: losses, and speech or text."""
+    family, rows = open_model(recipe, "adapter"), dataset.open_dataset(recipe)["test"]
+    voices = voice_of(family, recipe)
+    found: dict[str, Any] = {"losses": np.array(losses(family, rows, voices))}
+    if family.recognises:
+        found["text"] = np.array([family.transcribe(tiny.samples(0.6), "zgh-Tfng")])
+    else:
+        found["speech"] = family.synthesise(rows[0]["text"], voices["amina"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
+    """One adapter of each family, on bases that lack a letter of the dataset; and one trained whole."""
+    folder = tmp_path_factory.mktemp("trained")
+    aligner = tiny.base("ctc", folder / "aligner", letters="ⴰⵉⵓⵣ")
+    recipes: dict[str, Recipe] = {}
+    for name in NAMES:
+        base = tiny.base(name, folder / name / "base")
+        recipes[name] = tiny.recipe(folder / name, name, base=base, aligner=aligner, learning_rate=0.02)
+    recipes["whole"] = tiny.recipe(folder / "whole", "speecht5")
+    for recipe in recipes.values():
+        script.main(prepared(recipe, with_new_letter()))
+    return recipes
+
+
+def test_in_another_process_it_does_the_same(trained: dict[str, Recipe], tmp_path: Path) -> None:
+    paths = []
+    for name, recipe in trained.items():
+        paths.append(tmp_path / f"{name}.yaml")
+        paths[-1].write_text(recipe.text(), encoding="utf-8")
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", ELSEWHERE, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | threads, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path, recipe in zip(paths, trained.values(), strict=True):
+        here, there = outcome(recipe), np.load(path.with_suffix(".npz"))
+        assert here.keys() == set(there.files)
+        for key, value in here.items():
+            assert np.array_equal(value, there[key]), (path.stem, key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_does_otherwise_than_its_base(trained: dict[str, Recipe], name: str) -> None:
+    recipe = trained[name]
+    rows = dataset.open_dataset(recipe)["test"]
+    base, tuned = open_model(recipe, "base"), open_model(recipe, "adapter")
+    if name == "whisper":  # bytes: it can spell anything
+        assert np.mean(losses(tuned, rows, {})) < np.mean(losses(base, rows, {}))
+    voices = voice_of(tuned, recipe)
+    assert losses(base, rows, voices) != losses(tuned, rows, voices)
+
+
+@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+def test_letters_that_the_base_lacked_come_back_with_it(trained: dict[str, Recipe], name: str) -> None:
+    tuned: Any = open_model(trained[name], "adapter")
+    base: Any = open_model(trained[name], "base")
+    voice = np.zeros(64, np.float32)
+    key = "labels" if name == "ctc" else "ids"
+    ours = tuned.encode("ⴰⵣ", tiny.samples(1.0), voice)[key]
+    theirs = base.encode("ⴰⵣ", tiny.samples(1.0), voice)[key]
+    assert (ours != theirs).any()
+    if name != "ctc":
+        saved = load_file(adapter_folder(trained[name]) / "adapter_model.safetensors")
+        assert any("token" in key for key in saved)  # the new row alone, not the whole embedding
+
+
+def test_the_loss_of_the_adapter_is_the_one_that_training_reported(trained: dict[str, Recipe]) -> None:
+    recipe = trained["ctc"]
+    family, rows = open_model(recipe, "adapter"), dataset.open_dataset(recipe)["valid"]
+    best = min(row["valid_loss"] for row in metrics(recipe) if "valid_loss" in row)
+    assert np.mean(losses(family, rows, {})) == pytest.approx(best, rel=0.05)
+
+
+def test_an_utterance_that_cannot_be_encoded_has_no_loss(trained: dict[str, Recipe]) -> None:
+    row = tiny.utterance("long", "ⴰⵉⵓ" * 30, duration_s=0.3).model_dump()
+    assert np.isnan(losses(open_model(trained["ctc"], "adapter"), [row], {})).all()
+
+
+def test_no_adapter_yet(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, "ctc", base=tiny.base("ctc", tmp_path / "base"))
+    with pytest.raises(UserError, match="no adapter there yet; run python -m train"):
+        open_model(recipe, "adapter")
+
+
+def test_a_model_from_scratch_has_no_base(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no base model to compare with"):
+        open_model(tiny.recipe(tmp_path, "ctc"), "base")
+
+
+def test_an_adapter_does_not_go_onto_another_base(trained: dict[str, Recipe], tmp_path: Path) -> None:
+    shutil.copytree(trained["ctc"].work_dir.parent, tmp_path / "copy")
+    base = tmp_path / "copy" / "base"
+    weights = load_file(base / "model.safetensors")
+    save_file({key: tensor + 1 for key, tensor in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    settings = trained["ctc"].train.model_copy(update={"base": str(base)})
+    moved = trained["ctc"].model_copy(update={"train": settings, "work_dir": tmp_path / "copy" / "work"})
+    with pytest.raises(UserError, match=r"not the weights that .* was trained on; train again"):
+        open_model(moved, "adapter")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ctc", "Ctc"), ("whisper", "Whisper")])
+def test_a_recogniser_is_known_by_its_configuration(tmp_path: Path, name: Name, kind: str) -> None:
+    assert type(open_recogniser(tiny.base(name, tmp_path / "model"))).__name__ == kind
+
+
+def test_a_recogniser_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        open_recogniser(str(tmp_path / "nowhere"))
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_what_cannot_be_learnt_is_listed_and_the_rest_is_learnt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*tiny.utterances(), tiny.utterance("long", "ⴰⵉⵓ" * 30, duration_s=0.3)]
+    recipe = prepared(tiny.recipe(tmp_path, "ctc"), rows)
+    script.main(recipe)
+    assert "1 utterances skipped, listed in" in capsys.readouterr().out
+    header, line = (work(recipe) / "skipped.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "id,reason"
+    assert line.startswith('long,"90 letters do not fit into')
+
+
+def test_nothing_left_to_learn_from(tmp_path: Path) -> None:
+    rows = [row for row in tiny.utterances() if row.split != "valid"]
+    rows.append(tiny.utterance("long", "ⴰⵉⵓ" * 30, "valid", duration_s=0.3))
+    with pytest.raises(UserError, match=r"no utterance of the valid split can be used: see .*skipped.csv"):
+        script.main(prepared(tiny.recipe(tmp_path, "ctc"), rows))
+
+
+def test_a_mistake_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", base="./nowhere"))
+    (tmp_path / "recipe.yaml").write_text(recipe.text(), encoding="utf-8")
+    command = [sys.executable, "-m", "train", str(tmp_path / "recipe.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"error: {tmp_path}/nowhere: no such folder; name a model folder or a repository on the hub\n"
+    )
+    assert not adapter_folder(recipe).exists()
+
+
+def test_a_base_from_the_hub_is_remembered_by_its_commit(tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "home" / "hub" / "models--someone--tiny"  # where the hub's client keeps what it fetched
+    tiny.base("ctc", repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", base="someone/tiny"))
+    (tmp_path / "recipe.yaml").write_text(recipe.text(), encoding="utf-8")
+    command = [sys.executable, "-m", "train", str(tmp_path / "recipe.yaml")]
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    line = read_lineage(adapter_folder(recipe))
+    assert (line.base, line.base_revision, line.base_hash) == ("someone/tiny", commit, None)
+
+
+def test_accelerate_trains_on_two_processes(tmp_path: Path) -> None:
+    base = tiny.base("speecht5", tmp_path / "base")
+    probe = {"every": 2, "count": 1}
+    recipe = prepared(tiny.recipe(tmp_path, "speecht5", base=base, probe=probe, validate_every=2))
+    (tmp_path / "recipe.yaml").write_text(recipe.text(), encoding="utf-8")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command = [*launch, "-m", "train", str(tmp_path / "recipe.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained 4 steps") == 1
+    assert [row["step"] for row in metrics(recipe) if "valid_loss" in row] == [0, 2, 4]
+    assert adapter_folder(recipe).is_dir()
