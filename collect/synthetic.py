@@ -138,11 +138,10 @@ def speak(text: str, voice: str, path: Path) -> None:
     name, *options = voice.split()
     sounds = " ".join(f"[[{phonemes(word)}]]" for word in re.findall(r"\w+", text))
     done = subprocess.run(["espeak-ng", "-v", name, *options, "--stdout", "--", sounds], capture_output=True)
-    try:
-        wave, rate_hz = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
-    except soundfile.SoundFileError:
-        cause = " ".join(done.stderr.decode().split())
-        raise UserError(f"espeak-ng could not speak with voice `{voice}`: {cause}") from None
+    complaint = " ".join(done.stderr.decode(errors="replace").split())
+    if complaint or not done.stdout:  # an unknown voice is spoken by another one, with a complaint
+        raise UserError(f"espeak-ng could not speak with voice `{voice}`: {complaint}")
+    wave, rate_hz = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     part = path.with_suffix(".part")
     soundfile.write(part, soxr.resample(wave, rate_hz, RATE_HZ), RATE_HZ, "PCM_16", format="FLAC")
     os.replace(part, path)

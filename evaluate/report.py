@@ -98,10 +98,12 @@ def verdict(gap: Figure, scale: float) -> str:
     """A difference adapter - base, less is better, in words with its interval."""
     if gap.low is None or gap.high is None:
         return f"a difference of {gap.value * scale:+.2f}, with not enough data to say how sure"
-    span = f"95 % interval {gap.low * scale:+.2f} to {gap.high * scale:+.2f}"
     if not gap.apart_from_zero:
+        span = f"95 % interval {gap.low * scale:+.2f} to {gap.high * scale:+.2f}"
         return f"no difference can be told ({gap.value * scale:+.2f}, {span})"
-    return f"the adapter is {'better' if gap.value < 0 else 'worse'} by {abs(gap.value) * scale:.2f} ({span})"
+    near, far = sorted((abs(gap.low) * scale, abs(gap.high) * scale))
+    better = "better" if gap.value < 0 else "worse"
+    return f"the adapter is {better} by {abs(gap.value) * scale:.2f} (95 % interval {near:.2f} to {far:.2f})"
 
 
 def share(figure: Figure) -> str:

@@ -112,7 +112,7 @@ class Collect(Section):
 
 
 class Vad(Section):
-    """Voice activity (Silero): edges are trimmed, and long recordings are cut at pauses."""
+    """Voice activity (Silero): what is silent at both ends of a recording is trimmed."""
 
     threshold: float = Field(0.5, gt=0, lt=1)
     min_speech_s: PositiveFloat = 0.1

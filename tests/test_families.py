@@ -204,7 +204,14 @@ def test_damaged_weights_are_a_message(opened: Opener, bases: dict[Name, str], t
         opened(name, base=str(folder))
 
 
-def test_a_model_of_another_family_is_not_filled_with_random_weights(
+@pytest.mark.parametrize("name", NAMES)
+def test_a_base_of_another_family_is_named(opened: Opener, bases: dict[Name, str], name: Name) -> None:
+    for other in set(NAMES) - {name}:
+        with pytest.raises(UserError, match=rf"^model {bases[other]} (is a \w+|cannot be loaded)"):
+            opened(name, base=bases[other])
+
+
+def test_a_model_is_not_filled_with_random_weights_for_those_that_are_missing(
     opened: Opener, bases: dict[Name, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"

@@ -76,6 +76,7 @@ def train(
     **settings: Any,
 ) -> tuple[Progressed, Any]:
     """Train a tiny recogniser in `folder`, 30 steps of one or two utterances unless told otherwise."""
+    torch.set_flush_denormal(True)  # as `python -m train` does; bits depend on it
     given = {"max_steps": 30, "batch_s": 1.5, "validate_every": 10, "save_every": 8} | settings
     recipe = tiny.recipe(folder, given.pop("family", "ctc"), **given)
     if not dataset.dataset_folder(recipe).exists():

@@ -158,6 +158,7 @@ for path in map(Path, sys.argv[1:]):
 
 def outcome(recipe: Recipe) -> dict[str, Any]:
     """What a trained model makes of the test split: losses, and speech or text."""
+    torch.set_flush_denormal(True)  # as `python -m train` does; bits depend on it
     family, rows = open_model(recipe, "adapter"), dataset.open_dataset(recipe)["test"]
     voices = voice_of(family, recipe)
     found: dict[str, Any] = {"losses": np.array(losses(family, rows, voices))}

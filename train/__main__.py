@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
 from rich.console import Console
@@ -28,6 +29,8 @@ from train.probes import error_rate, probe
 
 
 def main(recipe: Recipe) -> None:
+    # Numbers too small to matter slow a CPU down by a factor of several; before the first worker thread starts.
+    torch.set_flush_denormal(True)
     here = PartialState(timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
@@ -35,9 +38,9 @@ def main(recipe: Recipe) -> None:
             here.print(f"already trained: {adapter.adapter_folder(recipe)}")
             here.print(next_command("evaluate"))
             return
-        start_afresh_if_changed(recipe)
         family = open_trainable(recipe, data["train"]["text_normalized"])
         voices = speaker_voices(family, data["valid"]) | speaker_voices(family, data["train"])
+        start_afresh_if_changed(recipe)
         key = encoding_key(recipe, data["train"]["text_normalized"])
         train = encode_split(family, data["train"], voices, folder / "features", key)
         valid = encode_split(family, data["valid"], voices, folder / "features", key)

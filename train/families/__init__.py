@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from transformers import PreTrainedConfig
 
 from recipes.schema import Train, UserError
 
@@ -100,7 +100,7 @@ def pretrained(load: Callable[..., Any], name: str, revision: str | None = None,
         raise UserError(f"{name}: no such folder; name a model folder or a repository on the hub")
     try:
         return load(name, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of many kinds: each loader has its own
         cause = " ".join(str(error).split())[:200]
         hint = "; weights are read from safetensors only: a pickle can run code" if "safetensors" in cause else ""
         raise UserError(f"model {name} cannot be loaded: {cause}{hint}") from error
@@ -109,9 +109,13 @@ def pretrained(load: Callable[..., Any], name: str, revision: str | None = None,
 def pretrained_model(model_class: Any, name: str, revision: str | None = None, **options: Any) -> Any:
     """A model with its weights, float32, from safetensors.
 
-    Raises UserError as `pretrained` does, and when most of the model's weights are not there: the library
-    fills a model of another family with random numbers and says so in a warning only.
+    Raises UserError as `pretrained` does, and when the weights are those of another model: the library
+    would fill this one with random numbers, and say so in a warning only.
     """
+    config, _ = pretrained(PreTrainedConfig.get_config_dict, name, revision)
+    wanted = getattr(model_class, "config_class", None)  # the library's Auto classes check by themselves
+    if wanted and config.get("model_type", wanted.model_type) != wanted.model_type:
+        raise UserError(f"model {name} is a {config['model_type']}, not a {wanted.model_type}")
     options |= {"use_safetensors": True, "dtype": "float32", "output_loading_info": True}
     model, found = pretrained(model_class.from_pretrained, name, revision, **options)
     if len(found["missing_keys"]) > len(model.state_dict()) / 2:

@@ -35,10 +35,10 @@ class Ctc:
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         base, revision = settings.base, settings.revision
         if base:
+            self.model = pretrained_model(AutoModelForCTC, base, revision)
             self.features = pretrained(AutoFeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
             self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, at)
-            self.model = pretrained_model(AutoModelForCTC, base, revision)
             _grow_head(self.model, len(self.tokenizer))
         else:
             self.features = SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, stride=2)

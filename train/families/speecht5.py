@@ -49,10 +49,10 @@ class SpeechT5:
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         base, revision = settings.base, settings.revision
         if base:
+            self.model = pretrained_model(SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP)
             self.features = pretrained(SpeechT5FeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
             self.tokenizer = pretrained(SpeechT5Tokenizer.from_pretrained, source, at)
-            self.model = pretrained_model(SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP)
             _grow_embedding(self.model, len(self.tokenizer))
         else:
             self.features = SpeechT5FeatureExtractor()

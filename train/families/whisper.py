@@ -36,16 +36,16 @@ class Whisper:
         if not settings.base:
             raise UserError("train.base: Whisper needs a base model, for its tokenizer if for nothing else")
         base, revision = settings.base, settings.revision
+        if settings.config:
+            self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
+        else:
+            self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
+        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, base, revision)
         self.features = (
             pretrained(WhisperFeatureExtractor.from_pretrained, base, revision)
             if _has_features(base)
             else WhisperFeatureExtractor()
         )
-        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, base, revision)
-        if settings.config:
-            self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
-        else:
-            self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
         self.model.config.forced_decoder_ids = None
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 

@@ -1,0 +1,1 @@
+"""Measurements that stay: one line a figure, with its goal."""
