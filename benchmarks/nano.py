@@ -1,7 +1,7 @@
 """The committed nano models on fifty unseen sentences of their own voices: `python -m benchmarks.nano [--quick]`.
 
 Prints one line a figure, `name  value  goal  ok|short`, and exits with 1 when one falls short. The sentences
-are the test split of recipes/nano_asr.yaml and recipes/nano_tts.yaml, made anew by espeak-ng where they are not there.
+are the test splits of recipes/nano_asr.yaml and recipes/nano_tts.yaml, made by espeak-ng where they are not there.
 """
 
 import subprocess
@@ -33,12 +33,14 @@ def recogniser(count: int) -> Figure:
     recipe = prepared("nano_asr")
     model = open_recogniser(str(ROOT / "recipes" / "nano_asr"))
     rows = open_dataset(recipe)["test"].select(range(count))
-    return score([(row["text_normalized"], model.transcribe(samples_of(model, row), row["language"])) for row in rows])
+    return score(
+        [(row["text_normalized"], model.transcribe(samples_of(model, row), row["language"])) for row in rows]
+    )
 
 
 def voice(count: int) -> Figure:
     """What the recogniser hears in the generator's speech."""
-    recipe = prepared("nano_tts", "train.base=./nano_tts", "train.method=lora")
+    recipe = prepared("nano_tts", "train.base=./nano_tts", "train.config={}", "train.method=lora")
     model, judge = open_model(recipe, "base"), open_recogniser(str(ROOT / "recipes" / "nano_asr"))
     voices = voice_of(model, recipe)
     pairs = []

@@ -85,9 +85,7 @@ def filtered(clip: records.Clip, settings: Prepare) -> str | None:
     return None
 
 
-def gather(
-    recipe: Recipe, choice: Choice, unread: dict[str, str]
-) -> tuple[dict[str, Finished], list[Rejected]]:
+def gather(recipe: Recipe, choice: Choice, unread: dict[str, str]) -> tuple[dict[str, Finished], list[Rejected]]:
     """What became of each clip: the finished ones, and those with a fault. `unread`: reasons by part."""
     finished, faults = {}, []
     for name, clip in choice.clips.items():
@@ -111,9 +109,7 @@ def show(faults: list[Rejected], left_out: list[Rejected]) -> None:
         print(f"left out: {count} × {reason}")
 
 
-def arrange(
-    ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]
-) -> dict[str, Utterance]:
+def arrange(ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]) -> dict[str, Utterance]:
     """Utterances by the name of their part, with their split and still without their audio.
 
     Raises UserError when nothing is left or the splits cannot be had; an earlier dataset is then removed,

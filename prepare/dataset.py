@@ -210,8 +210,7 @@ def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> list[tuple[U
     raw = folder / ".raw"
     raw.mkdir()
     writers = {
-        split: ArrowWriter(features=features(), path=str(raw / split), writer_batch_size=_BATCH)
-        for split in SPLITS
+        split: ArrowWriter(features=features(), path=str(raw / split), writer_batch_size=_BATCH) for split in SPLITS
     }
     try:
         for row in utterances:

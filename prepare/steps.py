@@ -63,9 +63,7 @@ def require_duration(clip: Clip, min_duration_s: float, max_duration_s: float) -
     which words fall where.
     """
     if clip.duration_s < min_duration_s:
-        raise Reject(
-            f"too short: {clip.duration_s:.2f} s of speech, prepare.min_duration_s is {min_duration_s:g}"
-        )
+        raise Reject(f"too short: {clip.duration_s:.2f} s of speech, prepare.min_duration_s is {min_duration_s:g}")
     if clip.duration_s > max_duration_s:
         raise Reject(
             f"too long: {clip.duration_s:.1f} s, prepare.max_duration_s is {max_duration_s:g}; "

@@ -131,7 +131,10 @@ def test_the_newest_consent_decides(source: Path, capsys: pytest.CaptureFixture[
     run(source, capsys)
     run(source, capsys)  # an unchanged table adds no event
     with open_ledger(recipe(source)) as ledger:
-        assert [event.purposes for event in ledger.consents("s1")] == [["store_prepare", "asr_train"], ["store_prepare"]]
+        assert [event.purposes for event in ledger.consents("s1")] == [
+            ["store_prepare", "asr_train"],
+            ["store_prepare"],
+        ]
         assert not ledger.permit(next(ledger.clips()), "asr_train")
         assert ledger.verify() == 2
 
@@ -179,7 +182,9 @@ def test_common_voice_is_recognised(source: Path, capsys: pytest.CaptureFixture[
     for number, gender in enumerate(["male_masculine", "female", ""]):
         (source / f"{number}.wav").rename(source / "clips" / f"{number}.wav")
         sentence = f"ⴰⵡⴰⵍ {number}"
-        rows.append({"client_id": "s1", "path": f"{number}.wav", "sentence": sentence, "gender": gender, "age": "twenties"})
+        rows.append(
+            {"client_id": "s1", "path": f"{number}.wav", "sentence": sentence, "gender": gender, "age": "twenties"}
+        )
     table(source / "validated.tsv", rows)
     assert run(source, capsys, language="zgh-Tfng")[0] == 0
     with open_ledger(recipe(source)) as ledger:
@@ -203,7 +208,11 @@ BAD_ROWS: dict[str, tuple[dict[str, str], Any, str]] = {
     "no such file": ({"file": "gone.wav"}, None, "metadata.csv:5: gone.wav: no such file"),
     "no transcript": ({"file": "0.wav", "text": ""}, None, "metadata.csv:5: 0.wav: has no transcript"),
     "no speaker": ({"file": "0.wav", "speaker": ""}, None, "metadata.csv:5: 0.wav: has no speaker"),
-    "unknown language": ({"file": "0.wav", "language": "ar"}, None, "metadata.csv:5: 0.wav: language `ar` is none of"),
+    "unknown language": (
+        {"file": "0.wav", "language": "ar"},
+        None,
+        "metadata.csv:5: 0.wav: language `ar` is none of",
+    ),
     "no consent": ({"speaker": "s9"}, tone(500), "metadata.csv:5: x.wav: no consent of speaker s9"),
     "outside the folder": ({"file": "../secret.wav"}, None, "metadata.csv:5: ../secret.wav: lies outside the folder"),
     "absolute path": ({"file": "/etc/passwd"}, None, "metadata.csv:5: /etc/passwd: lies outside the folder"),
@@ -283,7 +292,7 @@ def test_a_wrong_column_name_is_named_with_the_nearest_one(source: Path) -> None
 )
 def test_a_faulty_consent_table_stops_the_run(source: Path, change: dict[str, str], message: str) -> None:
     table(source / "consents.csv", [CONSENT | change])
-    with pytest.raises(UserError, match="consents.csv") as caught:
+    with pytest.raises(UserError, match="consents") as caught:
         ingest.main(recipe(source))
     assert message in str(caught.value)
 
@@ -296,7 +305,7 @@ def test_missing_consents_are_asked_for(source: Path) -> None:
 
 def test_a_table_that_is_not_utf8(source: Path) -> None:
     (source / "metadata.csv").write_bytes("file,text\nx,été\n".encode("latin-1"))
-    with pytest.raises(UserError, match="not UTF-8 .*save the table as UTF-8"):
+    with pytest.raises(UserError, match=r"not UTF-8 .*save the table as UTF-8"):
         ingest.main(recipe(source))
 
 

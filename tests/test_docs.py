@@ -48,7 +48,13 @@ def test_no_documented_key_is_gone() -> None:
 
 def commands() -> list[tuple[str, str]]:
     texts = PAGES | {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "recipes").glob("*.yaml")}
-    return sorted({(name, found) for name, text in texts.items() for found in re.findall(r"python -m [\w.]+(?: [\w./]+)?", text)})
+    return sorted(
+        {
+            (name, found)
+            for name, text in texts.items()
+            for found in re.findall(r"python -m [\w.]+(?: [\w./]+)?", text)
+        }
+    )
 
 
 @pytest.mark.parametrize(("page", "command"), commands())

@@ -69,7 +69,10 @@ def test_a_second_run_redoes_nothing(demo: tuple[Path, dict[str, str]]) -> None:
 
 def test_from_the_report_one_can_walk_back_to_the_clips(demo: tuple[Path, dict[str, str]]) -> None:
     work, _ = demo
-    lines = [json.loads((work / stage / "lineage.json").read_text()) for stage in ("evaluate", "train/adapter", "prepare/dataset")]
+    lines = [
+        json.loads((work / stage / "lineage.json").read_text())
+        for stage in ("evaluate", "train/adapter", "prepare/dataset")
+    ]
     report, adapter, dataset = lines
     assert report["clips"] == adapter["clips"] == dataset["clips"]
     assert (report["kind"], adapter["kind"], dataset["kind"]) == ("report", "adapter", "dataset")
@@ -111,7 +114,9 @@ def test_prepare_finishes_after_an_interruption_without_repeating_work(tmp_path:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    before = {path: path.stat().st_mtime_ns for path in parts.rglob("*") if path.is_file() and "lock" not in path.name}
+    before = {
+        path: path.stat().st_mtime_ns for path in parts.rglob("*") if path.is_file() and "lock" not in path.name
+    }
     done = run("prepare", DEMO, f"work_dir={tmp_path}")
     assert done.returncode == 0 and "44 utterances" in done.stdout
     kept = [path for path, changed in before.items() if path.exists() and path.stat().st_mtime_ns == changed]
@@ -132,7 +137,9 @@ def test_prepare_finishes_after_an_interruption_without_repeating_work(tmp_path:
         ("collect.ingest", ["collect.source=./gone"], "no such folder (collect.source)"),
     ],
 )
-def test_a_stage_out_of_order_says_what_to_run(tmp_path: Path, module: str, overrides: list[str], message: str) -> None:
+def test_a_stage_out_of_order_says_what_to_run(
+    tmp_path: Path, module: str, overrides: list[str], message: str
+) -> None:
     done = run(module, DEMO, f"work_dir={tmp_path}", *overrides)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr

@@ -213,7 +213,9 @@ def test_every_sentence_exists_in_every_language() -> None:
     assert all(text.strip() for language in LANGUAGES for text in strings(language).values())
 
 
-@pytest.mark.parametrize(("language", "shell"), [("ary", 'lang="ary-Arab" dir="rtl"'), ("zgh", 'lang="zgh-Tfng" dir="ltr"')])
+@pytest.mark.parametrize(
+    ("language", "shell"), [("ary", 'lang="ary-Arab" dir="rtl"'), ("zgh", 'lang="zgh-Tfng" dir="ltr"')]
+)
 def test_pages_have_the_direction_of_their_language(client: TestClient, language: str, shell: str) -> None:
     assert shell in client.get(f"/?language={language}").text
     text = begin(client, language)
@@ -262,7 +264,9 @@ def test_a_whole_session_in_a_browser(recipe: Recipe, address: str, language: st
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # no sideways scrolling
             for clip in page.locator("[data-clip]").all():
                 clip.locator("button.play").click()
-                page.wait_for_function("clip => clip.dataset.heard === 'yes'", arg=clip.element_handle(), timeout=30_000)
+                page.wait_for_function(
+                    "clip => clip.dataset.heard === 'yes'", arg=clip.element_handle(), timeout=30_000
+                )
             for set_ in page.locator("fieldset").all():
                 set_.locator("input").first.check()
             traffic.append(page.content())

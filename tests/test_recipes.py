@@ -64,7 +64,11 @@ def test_an_unknown_key_is_refused_with_its_line_and_the_nearest_right_one(path:
 
 
 def test_all_faults_come_at_once_with_place_and_value(path: Path) -> None:
-    text = GOOD.replace("asr_train", "everything").replace("whisper\n", "wisper\n").replace("  source: corpus", "  sorce: x")
+    text = (
+        GOOD.replace("asr_train", "everything")
+        .replace("whisper\n", "wisper\n")
+        .replace("  source: corpus", "  sorce: x")
+    )
     found = faults(path, text)
     assert len(found) == 4
     assert f"{path}, line 3: collect.source: required and not given" in found
@@ -88,7 +92,10 @@ def test_a_key_given_twice_is_refused(path: Path) -> None:
 
 
 def test_faults_between_keys_say_what_to_do(path: Path) -> None:
-    assert "name a `base` model, or give a `config`" in faults(path, GOOD.replace("  base: openai/whisper-small\n", ""))[0]
+    assert (
+        "name a `base` model, or give a `config`"
+        in faults(path, GOOD.replace("  base: openai/whisper-small\n", ""))[0]
+    )
     assert "min_duration_s must be below" in faults(path, None, "prepare.min_duration_s=30")[0]
 
 

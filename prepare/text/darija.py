@@ -20,9 +20,7 @@ ARABIC: tuple[Rule, ...] = (
         "",
         (("مُغْرِبِيّ", "مغربي"), ("هٰد", "هد")),
     ),
-    letter_rule(
-        "one letter for its Persian, Urdu and Maghribi forms", _VARIANTS, ("کی", "كي"), ("ڧلبی", "قلبي")
-    ),
+    letter_rule("one letter for its Persian, Urdu and Maghribi forms", _VARIANTS, ("کی", "كي"), ("ڧلبی", "قلبي")),
     letter_rule("ڭ for /g/", dict.fromkeys("گݣڨ", "ڭ"), ("گلس", "ڭلس"), ("ݣال", "ڭال"), ("ڨاع", "ڭاع")),
     letter_rule("ڤ for /v/", {"ڥ": "ڤ"}, ("ڥيلا", "ڤيلا")),
     *THEN,

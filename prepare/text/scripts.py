@@ -12,8 +12,7 @@ LETTERS: dict[Script, str] = {
     "Arab": "\u0620-\u063f\u0641-\u064a\u066e\u066f\u0671-\u06d3\u06d5\u06ee\u06ef\u06fa-\u06fc\u06ff"
     "\u0750-\u077f\u0870-\u0887\u0889-\u088e\u08a0-\u08c9",
     "Tfng": "\u2d30-\u2d67\u2d6f",
-    "Latn": "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02b8\u1e00-\u1eff\u2c60-\u2c7f"
-    "\ua722-\ua787\ua78b-\ua7ff",
+    "Latn": "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02b8\u1e00-\u1eff\u2c60-\u2c7f\ua722-\ua787\ua78b-\ua7ff",
 }
 NAMES: dict[Script, str] = {"Arab": "Arabic", "Tfng": "Tifinagh", "Latn": "Latin"}
 _OF: dict[str, Script] = {"Arab": "Arab", "Tfng": "Tfng", "Latn": "Latn"}
