@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def run(main: Callable[[Recipe], int | None], doc: str) -> None:
     parser.add_argument("recipe", type=Path, help="the YAML file of the experiment")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     arguments = parser.parse_args()
+    # What libraries warn each other of is nothing that a user could mend.
+    warnings.filterwarnings("ignore", module=r"(accelerate|peft|torch|transformers)\.")
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         recipe = load(arguments.recipe, arguments.overrides)

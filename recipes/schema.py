@@ -1,12 +1,11 @@
 """The recipe: every key a YAML file may hold, typed, with its default; and `load`."""
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from recipes import faults
 from recipes.records import Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -191,7 +191,7 @@ class Train(Section):
     batch_s: PositiveFloat = 60.0  # seconds of audio in a batch
     accumulate: PositiveInt = 1  # batches in an optimiser step
     clip_norm: PositiveFloat = 1.0
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     validate_every: PositiveInt = 200  # optimiser steps
     save_every: PositiveInt = 200  # optimiser steps
     keep_checkpoints: PositiveInt = 2
@@ -281,95 +281,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         data = yaml.safe_load(text)
-        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
-    except yaml.YAMLError as error:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
-    faults = [*_twice(path, yaml.compose(text, Loader=yaml.SafeLoader)), *_override(data, lines, overrides)]
+    lines = dict(faults.places(tree))
+    found = [*faults.given_twice(path, tree), *faults.override(data, lines, overrides)]
     try:
         recipe = Recipe.model_validate(data, context={"folder": Path(path).resolve().parent})
     except ValidationError as error:
-        faults += [_fault(path, lines, fault) for fault in error.errors()]
-    if faults:
-        raise RecipeError("\n".join(faults))
+        found += [faults.told(path, lines, Recipe, fault) for fault in error.errors()]
+    if found:
+        raise RecipeError("\n".join(found))
     return recipe
-
-
-def _lines(node: yaml.Node | None, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """The place of every key: its path and `line N`."""
-    children: list[tuple[str | int, yaml.Node, int]] = []
-    if isinstance(node, yaml.MappingNode):
-        children = [(key.value, value, key.start_mark.line) for key, value in node.value]
-    elif isinstance(node, yaml.SequenceNode):
-        children = [(index, value, value.start_mark.line) for index, value in enumerate(node.value)]
-    for key, value, line in children:
-        yield (*at, key), f"line {line + 1}"
-        yield from _lines(value, (*at, key))
-
-
-def _twice(path: Path, node: yaml.Node | None, at: str = "") -> Iterator[str]:
-    """Keys given twice in one mapping: YAML would keep the last without a word."""
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            yield from _twice(path, child, at)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield f"{path}, line {key.start_mark.line + 1}: {at}{key.value}: given twice"
-            seen.add(key.value)
-            yield from _twice(path, value, f"{at}{key.value}.")
-
-
-def _override(
-    data: dict[str, Any], lines: dict[tuple[str | int, ...], str], overrides: Sequence[str]
-) -> Iterator[str]:
-    """Put each `key.path=value` into the data; yields the faults of those that cannot be."""
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            yield f"{override}: an override is written key.path=value"
-            continue
-        *parents, last = key.split(".")
-        place: Any = data
-        for name in parents:
-            if place.get(name) is None:
-                place[name] = {}
-            place = place[name]
-            if not isinstance(place, dict):
-                yield f"{override}: {name} holds a value, not a section"
-                break
-        else:
-            try:
-                place[last] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                place[last] = value
-            lines[tuple(key.split("."))] = "command line"
-
-
-def _fault(path: Path, lines: dict[tuple[str | int, ...], str], fault: Any) -> str:
-    """One pydantic error as one line: place, key, what is wrong, the value."""
-    where: tuple[str | int, ...] = fault["loc"]
-    place = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), "line 1")
-    key = ".".join(map(str, where)) or "recipe"
-    if fault["type"] == "extra_forbidden":
-        names = _fields(where[:-1])
-        near = difflib.get_close_matches(str(where[-1]), names, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names)}"
-        return f"{path}, {place}: {key}: unknown key; {hint}"
-    if fault["type"] == "missing":
-        return f"{path}, {place}: {key}: required and not given"
-    message = fault["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"
-    return f"{path}, {place}: {key}: {message}{got}"
-
-
-def _fields(where: tuple[str | int, ...]) -> list[str]:
-    """Names of the keys that the section at `where` knows."""
-    section: type[BaseModel] = Recipe
-    for name in where:
-        field = section.model_fields.get(str(name))
-        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), section)
-    return list(section.model_fields)

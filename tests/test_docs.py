@@ -52,7 +52,7 @@ def commands() -> list[tuple[str, str]]:
         {
             (name, found)
             for name, text in texts.items()
-            for found in re.findall(r"python -m [\w.]+(?: [\w./]+)?", text)
+            for found in re.findall(r"python -m [\w.]+(?: [\w./-]+)?", text)
         }
     )
 
@@ -98,7 +98,7 @@ def test_the_walk_through_of_the_readme_goes_through(tmp_path: Path) -> None:
         soundfile.write(corpus / line.split(",")[0], babble(1.5 + 0.1 * number), 16_000)
     recipe = tmp_path / "my-recipe.yaml"
     recipe.write_text(block("yaml", "# python -m collect.ingest"), encoding="utf-8")
-    small = ["train.family=ctc", f"train.base={ROOT}/recipes/nano_asr", "train.precision=no", "train.max_steps=2"]
+    small = ["train.family=ctc", f"train.base={ROOT}/recipes/nano_asr", "train.precision=fp32", "train.max_steps=2"]
     small += ["train.wandb.mode=disabled"]
     for module in ("recipes", "collect.ingest", "prepare", "train", "evaluate"):
         overrides = small if module in ("train", "evaluate") else []
