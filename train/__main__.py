@@ -3,6 +3,7 @@
 On several devices: `accelerate launch -m train RECIPE`.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -66,7 +67,10 @@ def run_mark(recipe: Recipe) -> str:
     settings = recipe.train
     models = (settings.base, settings.aligner, settings.speaker_encoder)
     weights = [adapter.base_hash(name) or "-" for name in models]
-    return " ".join([dataset_hash(recipe), recipe.digest("train"), *weights, str(recipe.seed)])
+    # Who watches, and how much is kept, changes nothing in what is learnt.
+    learning = settings.model_dump(mode="json", exclude={"wandb", "probe", "keep_checkpoints"})
+    digest = hashlib.sha256(json.dumps(learning, sort_keys=True).encode()).hexdigest()
+    return " ".join([dataset_hash(recipe), digest, *weights, str(recipe.seed)])
 
 
 def finished(recipe: Recipe) -> bool:

@@ -229,8 +229,9 @@ def _number(loss: torch.Tensor, split: Features, group: list[int]) -> float:
 def _accelerator(settings: Train) -> Accelerator:
     # Some models leave out layers at random, whose weights then have no gradient in that step.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    mixed = "no" if settings.precision == "fp32" else settings.precision
     try:
-        return Accelerator(mixed_precision=settings.precision, kwargs_handlers=[parallel])
+        return Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel])
     except ValueError as error:
         raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
+from transformers.utils.logging import disable_progress_bar
 
 from recipes.schema import Train, UserError
 
@@ -98,6 +99,7 @@ def pretrained(load: Callable[..., Any], name: str, revision: str | None = None,
     """
     if name.startswith("/") and not Path(name).is_dir():
         raise UserError(f"{name}: no such folder; name a model folder or a repository on the hub")
+    disable_progress_bar()  # of reading weights: seconds at most, and a line for each model
     try:
         return load(name, revision=revision, trust_remote_code=False, **options)
     except Exception as error:  # of many kinds: each loader has its own
