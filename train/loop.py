@@ -231,9 +231,12 @@ def _accelerator(settings: Train) -> Accelerator:
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
     mixed = "no" if settings.precision == "fp32" else settings.precision
     try:
-        return Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel])
+        accelerator = Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel])
     except ValueError as error:
         raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
+    if mixed == "fp16" and accelerator.device.type == "cpu":  # which Accelerate would pass over
+        raise UserError("train.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
+    return accelerator
 
 
 def _train_mode(model: Any, settings: Train) -> None:
