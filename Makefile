@@ -46,10 +46,15 @@ format: $(READY) ## put the code in order
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-lock: ## make requirements.lock anew from pyproject.toml
+lock: ## make requirements.lock from pyproject.toml; LOCK_ARGS=--upgrade takes newer releases
 	$(RUN) -m piptools compile --extra dev --strip-extras --no-emit-index-url --no-emit-trusted-host \
-		--no-emit-find-links --no-annotate --quiet --output-file requirements.lock pyproject.toml
-	sed -i 's/+cpu$$//' requirements.lock # the release, whichever build of it a machine takes
+		--no-emit-find-links --no-annotate --no-header --quiet $(LOCK_ARGS) \
+		--output-file requirements.lock pyproject.toml
+	@# The release, whichever build of it a machine takes; and what Python 3.13 and 3.14 need beside or instead.
+	sed -i '1i # Made by `make lock` with Python 3.11. Installed by `make install`.' requirements.lock
+	sed -i 's/+cpu$$//; /^# The following/,$$d; s/^\(numpy\|opencv-python-headless\)==.*/& ; python_version < "3.14"/' requirements.lock
+	printf '%s ; python_version >= "%s"\n' numpy==2.4.6 3.14 standard-aifc==3.13.0 3.13 standard-chunk==3.13.0 3.13 \
+		standard-sunau==3.13.0 3.13 audioop-lts==0.2.2 3.13 >> requirements.lock
 
 clean: ## remove the environment, caches and everything the stages made
 	rm -rf $(VENV) work .mypy_cache .ruff_cache .pytest_cache .hypothesis

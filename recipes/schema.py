@@ -37,23 +37,28 @@ class RecipeError(UserError):
 
 def _beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """A relative path is relative to the recipe file, wherever the command is run."""
-    if isinstance(value, str) and value and info.context:
-        return (info.context["folder"] / Path(value).expanduser()).resolve()
+    if value == "":
+        raise ValueError("a path is needed, not an empty text")
+    if isinstance(value, str) and info.context:
+        try:
+            return (info.context["folder"] / Path(value).expanduser()).resolve()
+        except RuntimeError:  # what pathlib raises
+            raise ValueError("there is no such user's home folder") from None
     return value
 
 
 def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
-        return str(Path(_beside_recipe(value, info)).expanduser().resolve())
+        return str(_beside_recipe(value, info))
     return value
 
 
 RecipePath = Annotated[Path, BeforeValidator(_beside_recipe)]
-ModelName = Annotated[str, BeforeValidator(_model_beside_recipe)]
+ModelName = Annotated[str, Field(min_length=1), BeforeValidator(_model_beside_recipe)]
 
 
-class Section(BaseModel, extra="forbid", frozen=True):
+class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """Unknown keys are errors, and values never change after loading."""
 
 
@@ -282,11 +287,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         data = yaml.safe_load(text)
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(faults.places(tree))
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deep, or an alias that holds itself") from None
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
-    lines = dict(faults.places(tree))
     found = [*faults.given_twice(path, tree), *faults.override(data, lines, overrides)]
     try:
         recipe = Recipe.model_validate(data, context={"folder": Path(path).resolve().parent})

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, what is installed, and that importing costs nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -56,6 +57,35 @@ def test_recipes_need_only_pydantic_and_yaml() -> None:
         assert outside <= {"pydantic", "yaml", "recipes"}, path
 
 
+# Packages whose name on the index is not the one they are imported by.
+IMPORTED_AS = {"pyyaml": "yaml"}
+# Not imported by name: read by another package, or found as data.
+UNSEEN = {"label-studio-sdk", "pandas", "python-multipart", "silero-vad"}
+
+
+def declared(kind: list[str]) -> set[str]:
+    """Names of the packages in a list of pyproject.toml."""
+    return {re.split(r"[<>=; ]", line, maxsplit=1)[0].lower() for line in kind}
+
+
+def test_every_package_that_is_imported_is_declared_and_the_other_way_round() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    outside = {name.split(".")[0] for path in FILES for name in imported_by(path)}
+    outside -= {*sys.stdlib_module_names, *PRODUCT}
+    assert outside == {
+        IMPORTED_AS.get(name, name.replace("-", "_")) for name in declared(project["dependencies"]) - UNSEEN
+    }
+
+
+def test_the_lock_holds_every_declared_package_and_names_no_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; python_version (<|>=) \"3\.\d+\")?", pin) for pin in pins)
+    locked = {pin.split("==")[0] for pin in pins}
+    assert declared(project["dependencies"] + project["optional-dependencies"]["dev"]) <= locked
+
+
 def test_every_folder_says_in_one_line_what_it_is_for() -> None:
     # Without an __init__.py of its own an installed `evaluate` would win.
     for folder in PRODUCT:
@@ -66,8 +96,8 @@ def test_every_folder_says_in_one_line_what_it_is_for() -> None:
 def test_nothing_of_ours_is_installed() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["tool"]["setuptools"]["packages"] == []
-    named = {line.split(">")[0].split("=")[0] for line in settings["project"]["dependencies"]}
-    assert not named & {"evaluate", "torchtune"}  # they bring top-level folders of our names
+    # Two packages that bring top-level folders of our names.
+    assert not declared(settings["project"]["dependencies"]) & {"evaluate", "torchtune"}
 
 
 @pytest.mark.parametrize("module", ["recipes.schema", "collect.ingest", "prepare.dataset"])

@@ -80,10 +80,14 @@ def test_all_faults_come_at_once_with_place_and_value(path: Path) -> None:
 def test_overrides_are_checked_like_the_file(path: Path) -> None:
     assert load(path, ["train.lora.r=8", "prepare.vad=null"]).train.lora.r == 8
     (fault,) = faults(path, None, "train.lora.rank=8")
-    assert fault == f"{path}, command line: train.lora.rank: unknown key; did you mean `r`?" or "known here" in fault
+    known = "known here: r, alpha, dropout, targets, new_tokens"
+    assert fault == f"{path}, command line: train.lora.rank: unknown key; {known}"
     assert "command line" in faults(path, None, "train.lora.r=-1")[0]
-    assert "an override is written key.path=value" in faults(path, None, "train.lora.r")[0]
-    assert "holds a value, not a section" in faults(path, None, "name.x=1")[0]
+    for override in ("train.lora.r", "=8", "train..r=8"):
+        assert faults(path, None, override) == [f"{override}: an override is written key.path=value"]
+    assert faults(path, None, "name.x=1") == ["name.x=1: name holds a value, not a section"]
+    (fault,) = faults(path, None, "evaluate.systems.0=base")
+    assert fault == f"{path}, command line: evaluate.systems: Input should be a valid list"
 
 
 def test_a_key_given_twice_is_refused(path: Path) -> None:
@@ -102,6 +106,22 @@ def test_faults_between_keys_say_what_to_do(path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
 def test_what_is_no_mapping_is_no_recipe(path: Path, text: str) -> None:
     assert "a recipe is a mapping with the keys name, work_dir" in faults(path, text)[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("corpus", '""', "line 4: collect.source: a path is needed"),
+        ("corpus", "~nobody-of-that-name/x", "line 4: collect.source: there is no such user's home folder"),
+        ("2e-6", ".inf", "line 10: train.learning_rate: Input should be a finite number, got inf"),
+        ("2e-6", "2026-02-30", "not YAML: day is out of range for month"),
+        ("corpus", "&loop [*loop]", "nested too deep, or an alias that holds itself"),
+        ("corpus", "!!python/object/apply:os.getcwd []", "not YAML: could not determine a constructor"),
+        ("name: demo", "1: demo", "line 1: 1: Keys should be strings, got 1"),
+    ],
+)
+def test_odd_values_are_refused_without_a_traceback(path: Path, right: str, wrong: str, said: str) -> None:
+    assert said in "\n".join(faults(path, GOOD.replace(right, wrong)))
 
 
 def test_what_is_no_yaml_is_said_so(path: Path) -> None:
