@@ -3,6 +3,7 @@
 import sys
 
 from evaluate import objective, report, results, stimuli, systems
+from evaluate.statistics import Figure
 from recipes.command import run
 from recipes.schema import Recipe
 
@@ -12,26 +13,23 @@ def main(recipe: Recipe) -> None:
     names = systems.compared(recipe)
     rendered = [one for name in names for one in systems.render(recipe, name, wanted)]
     measured = objective.measure(recipe, rendered)
-    losses, unmeasured = objective.validation_losses(recipe, names)
-    figures = {"validation loss": losses} | objective.figures(recipe, measured)
+    figures = {"validation loss": objective.validation_losses(recipe, names)}
+    figures |= objective.figures(recipe, measured)
     if not recipe.train.recognises:
         stimuli.make(recipe, rendered)
-    found = results.Results(len(wanted), left_out | unmeasured, figures, measured)
-    results.write(recipe, found)
+    results.write(recipe, results.Results(len(wanted), left_out, figures, measured))
     page = report.write(recipe)
-    summarise(found)
+    summarise(recipe, figures, len(wanted), left_out)
     print(f"report: {page}")
     if not recipe.train.recognises:
         print(f"listen: python -m evaluate.listen {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}")
 
 
-def summarise(found: results.Results) -> None:
+def summarise(recipe: Recipe, figures: dict[str, dict[str, Figure | None]], items: int, left_out: int) -> None:
     """Every figure with its 95 % interval, and the difference that matters last."""
-    print(f"{found.items} unseen sentences")
-    for reason, count in found.left_out.items():
-        print(f"  left out: {count}, {reason}")
-    for metric, by_system in found.figures.items():
-        print(f"{metric}, with 95 % interval")
+    print(f"{items} unseen sentences; {left_out} left out because training had them")
+    for metric, by_system in figures.items():
+        print(metric)
         for system, figure in by_system.items():
             print(f"  {system:<15} {figure if figure else 'nothing to measure'}")
 

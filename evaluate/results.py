@@ -16,7 +16,7 @@ class Results:
     """Figures by metric and system, and the items behind them."""
 
     items: int
-    left_out: dict[str, int]  # reason → how many
+    left_out: int  # sentences that training had too
     figures: dict[str, dict[str, Figure | None]]
     measured: Sequence[Measured]
 
@@ -26,9 +26,6 @@ def write(recipe: Recipe, results: Results) -> None:
     folder = recipe.folder("evaluate")
     write_text(folder / "results.json", json.dumps(asdict(results), ensure_ascii=False, indent=1))
     made = adapter_folder(recipe)
-    if not made.is_dir():  # the base alone was measured
-        sign_folder(recipe, folder, lineage(recipe, "report", base=recipe.train.base))
-        return
     line = read_lineage(made)
     sign_folder(
         recipe,

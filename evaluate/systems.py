@@ -15,19 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from recipes.provenance import digest, file_digest, write_text
+from recipes.provenance import file_digest, write_text
 from recipes.schema import Recipe, UserError
-from train.adapter import (
-    adapter_folder,
-    base_hash,
-    base_revision,
-    decode,
-    normalise,
-    open_dataset,
-    open_model,
-    samples_of,
-    voice_of,
-)
+from train.adapter import adapter_folder, base_hash, normalise, open_dataset, open_model, samples_of, voice_of
 
 System = Literal["base", "adapter", "recordings"]
 
@@ -40,12 +30,10 @@ class Item:
     language: str
     speaker: str  # whose voice says it
     row: Any = None  # the dataset's row, where there is a recording
-    heard: bool = False  # by recognisers: then the recording counts, not the sentence alone
 
     @property
     def id(self) -> str:
-        content = [self.speaker, self.text, *([self.row["id"]] if self.heard else [])]
-        return hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.speaker} {self.text}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -59,34 +47,27 @@ class Rendered:
     text: str = ""
 
 
-def items(recipe: Recipe) -> tuple[list[Item], dict[str, int]]:
-    """What is evaluated, and what was left out: reason → how many.
+def items(recipe: Recipe) -> tuple[list[Item], int]:
+    """What is evaluated, and how many were left out because training had the same sentence.
 
     Recognisers hear the test split; generators say its sentences and those of `evaluate.sentences`.
     """
-    data, hears = open_dataset(recipe), recipe.train.recognises
+    data = open_dataset(recipe)
     seen = set(data["train"]["text_normalized"]) | set(data["valid"]["text_normalized"])
-    found = [Item(row["text_normalized"], row["language"], row["speaker"], row, hears) for row in data["test"]]
-    if recipe.evaluate.sentences and not hears:
+    found = [Item(row["text_normalized"], row["language"], row["speaker"], row) for row in data["test"]]
+    if recipe.evaluate.sentences and not recipe.train.recognises:
         voice = Counter(data["train"]["speaker"]).most_common(1)[0][0]
         found += [Item(text, language, voice) for text, language in sentences(recipe)]
-    unseen = [item for item in found if item.text and item.text not in seen]
-    once = list({item.id: item for item in reversed(unseen)}.values())[::-1]  # the first of each, with its recording
-    kept = once[: recipe.evaluate.max_sentences]
-    if not kept:
+    unseen = [item for item in found if item.text not in seen]
+    if not unseen:
         raise UserError("no unseen sentence to evaluate: give prepare.split.test a share, or evaluate.sentences")
-    empty = sum(not item.text for item in found)
-    left_out = {
-        "training had the same sentence": len(found) - empty - len(unseen),
-        "the same sentence twice": len(unseen) - len(once),
-        "more than evaluate.max_sentences": len(once) - len(kept),
-        "no letter of the language in the line": empty,
-    }
-    return kept, {reason: count for reason, count in left_out.items() if count}
+    return list({item.id: item for item in unseen}.values())[: recipe.evaluate.max_sentences], len(found) - len(
+        unseen
+    )
 
 
 def sentences(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The sentences of the recipe's text file, normalised, with their language; blank lines passed over."""
+    """The unseen sentences of the recipe's text file, normalised, with their language."""
     path, language = recipe.evaluate.sentences, recipe.evaluate.language
     if path is None:
         return
@@ -94,11 +75,11 @@ def sentences(recipe: Recipe) -> Iterator[tuple[str, str]]:
         raise UserError("evaluate.language: say in which language and script evaluate.sentences is written")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"{path}: {cause} (evaluate.sentences)") from None
-    for line in filter(str.strip, lines):
-        yield normalise(line, language), language
+    except OSError:
+        raise UserError(f"{path}: no such file (evaluate.sentences)") from None
+    for line in lines:
+        if text := normalise(line, language):
+            yield text, language
 
 
 def compared(recipe: Recipe) -> list[System]:
@@ -112,7 +93,7 @@ def compared(recipe: Recipe) -> list[System]:
 
 
 def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]:
-    """All items by one system. What the same weights rendered before, of the same data, is read from disk."""
+    """All items by one system. What was rendered before by the same weights is read from disk."""
     if system == "recordings":
         rate = recipe.prepare.rate_hz
         return [Rendered(system, i, recorded(i), rate) for i in wanted if i.row is not None]
@@ -133,15 +114,15 @@ def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]
 
 def recorded(item: Item) -> NDArray[np.float32]:
     """The recording of an item, at the dataset's rate."""
+    from train.adapter import decode
+
     return decode(item.row["audio"])
 
 
 def identity(recipe: Recipe, system: System) -> str:
-    """A name for what decides a system's output: its weights, and the utterances its voices come from."""
-    settings, data = recipe.train, open_dataset(recipe)
-    parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{base_revision(settings)}"]
-    parts += [recipe.digest("prepare"), digest(name for split in data.values() for name in split["id"])]
-    parts += [str(settings.vocoder), str(settings.speaker_encoder)]
+    """A name for the weights of a system: other weights, other name."""
+    settings = recipe.train
+    parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{settings.revision}"]
     if system == "adapter":
         parts += [file_digest(path) for path in sorted(adapter_folder(recipe).glob("*.safetensors"))]
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
