@@ -57,8 +57,13 @@ def encoded(family: Family, rows: list[dict[str, Any]]) -> list[Example]:
     return [family.encode(row["text"], clip, voice) for row, clip in zip(rows, clips, strict=True)]
 
 
-def learn(family: Family, rows: list[dict[str, Any]], steps: int, rate: float) -> tuple[float, float]:
-    """Train on some utterances. The loss before and after, without dropout."""
+def learn(
+    family: Family, rows: list[dict[str, Any]], steps: int, rate: float, known: Callable[[], bool] = lambda: False
+) -> tuple[float, float]:
+    """Train on some utterances until they are known, `steps` at most. The loss before and after, without dropout.
+
+    At a constant rate the loss leaps now and then, differently on each machine: hence `known`, not a fixed end.
+    """
     torch.manual_seed(2)
     batch = family.collate(encoded(family, rows))
     weights = [weight for weight in family.model.parameters() if weight.requires_grad]
@@ -70,7 +75,9 @@ def learn(family: Family, rows: list[dict[str, Any]], steps: int, rate: float) -
             return float(family.loss(batch))
 
     before = loss()
-    for _ in range(steps):
+    for step in range(steps):
+        if step % 10 == 9 and known():
+            break
         family.model.train()
         family.loss(batch).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -82,30 +89,43 @@ def learn(family: Family, rows: list[dict[str, Any]], steps: int, rate: float) -
 # ---------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize(("name", "rows", "steps"), [("ctc", ROWS, 130), ("whisper", [ROWS[1], ROWS[3]], 70)])
+@pytest.mark.parametrize(("name", "rows", "steps"), [("ctc", ROWS, 400), ("whisper", [ROWS[1], ROWS[3]], 300)])
 def test_a_recogniser_learns_utterances_by_heart(
     opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int
 ) -> None:
     family = opened(name)
-    before, after = learn(family, rows, steps, 1e-2)
-    assert after < before / 10
-    heard = [family.transcribe(samples_of(family, row), "zgh-Tfng") for row in rows]
-    assert heard == [row["text"] for row in rows]
+
+    def known() -> bool:
+        family.model.eval()
+        return [family.transcribe(samples_of(family, row), "zgh-Tfng") for row in rows] == [row["text"] for row in rows]
+
+    before, after = learn(family, rows, steps, 1e-2, known)
+    assert known() and after < before / 5
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "steps", "rate"),
-    [("speecht5", [ROWS[1], ROWS[3]], 400, 5e-3), ("fastspeech2", ROWS, 120, 3e-3)],
+    [("speecht5", [ROWS[1], ROWS[3]], 900, 5e-3), ("fastspeech2", ROWS, 400, 3e-3)],
 )
 def test_a_generator_learns_utterances_by_heart(
     opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int, rate: float
 ) -> None:
     family = opened(name)
-    before, after = learn(family, rows, steps, rate)
-    assert after < before / 5
     voice = family.voice(samples_of(family, rows[0]))
-    for row in rows:  # it knows where to stop
-        assert 0.6 < len(family.synthesise(row["text"], voice)) / len(samples_of(family, row)) < 1.4
+    batch = family.collate(encoded(family, rows))
+    with torch.no_grad():
+        family.model.eval()
+        first = float(family.loss(batch))
+
+    def known() -> bool:  # it also knows where to stop
+        family.model.eval()
+        with torch.no_grad():
+            learnt = float(family.loss(batch)) < first / 5
+        lengths = [len(family.synthesise(row["text"], voice)) / len(samples_of(family, row)) for row in rows]
+        return learnt and all(0.6 < length < 1.4 for length in lengths)
+
+    learn(family, rows, steps, rate, known)
+    assert known()
 
 
 @pytest.mark.parametrize("name", NAMES)
