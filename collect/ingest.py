@@ -43,6 +43,7 @@ def main(recipe: Recipe) -> int:
     consents = read_consents(recipe.collect)
     with open_ledger(recipe) as ledger:
         count = take_in(ledger, recipe.collect, rows, consents)
+        ledger.sweep()
         kept = list(ledger.clips())
     write_beside(recipe, count)
     for place, file, reason in count.refused[:_SHOWN]:
@@ -57,11 +58,15 @@ def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict
     """Take each row's recording into the ledger, or note why not."""
     count = Count()
     folder = settings.source.resolve()
+    refusals: dict[str, str | None] = {}  # by speaker: why nothing of theirs may be kept
     with Progress(console=Console(stderr=True)) as progress:
         for entry in progress.track(rows, description="taking in"):
             try:
                 clip, data = read(entry, settings, folder)
-                enrol(ledger, clip, entry, consents)
+                if clip.speaker not in refusals:
+                    refusals[clip.speaker] = enrol(ledger, clip, entry, consents)
+                if refusal := refusals[clip.speaker]:
+                    raise Refused(refusal)
                 known = ledger.clip(clip.id)
                 if known:
                     update(ledger, known, clip)
@@ -143,15 +148,22 @@ def update(ledger: Ledger, known: Clip, clip: Clip) -> None:
 # ---------------------------------------------------------------- consent
 
 
-def enrol(ledger: Ledger, clip: Clip, entry: Entry, consents: dict[str, tuple[Event, bool]]) -> None:
-    """Enter a speaker and their consent. Raises Refused when they gave none."""
+def enrol(ledger: Ledger, clip: Clip, entry: Entry, consents: dict[str, tuple[Event, bool]]) -> str | None:
+    """Enter a speaker and their consent. Returns why nothing of theirs may be kept, or None."""
     found = consents.get(clip.speaker) or consents.get("*")
     if found is None:
-        raise Refused(f"no consent of speaker {clip.speaker}")
+        return f"no consent of speaker {clip.speaker}"
     event, synthetic = found
     facts = {"gender": entry.values["gender"] or None, "age_band": entry.values["age_band"] or None}
     speaker = Speaker.model_validate({"code": clip.speaker, "synthetic": synthetic, **facts})
-    ledger.enrol(speaker, event.model_copy(update={"speaker": clip.speaker}))
+    try:
+        ledger.enrol(speaker, event.model_copy(update={"speaker": clip.speaker}))
+    except UserError as error:
+        return str(error)
+    if not ledger.permit(clip, "store_prepare"):
+        state = ledger.consents(clip.speaker)[-1].state
+        return f"the consent of {clip.speaker} ({state}) does not cover store_prepare, or not any more"
+    return None
 
 
 def read_consents(settings: Collect) -> dict[str, tuple[Event, bool]]:
@@ -184,6 +196,8 @@ def _consent(path: Path, number: int, row: dict[str, str]) -> tuple[str, tuple[E
         "controller": row["controller"],
         "at": _date(f"{path}:{number}: given_on", row["given_on"]),
         "expires": _date(f"{path}:{number}: expires_on", row["expires_on"]) if row.get("expires_on") else None,
+        "language": row.get("language") or None,
+        "adult_on": row.get("adult_on") or None,
         "by": row.get("by") or "self",
         "how": row.get("how") or "tick",
     }
@@ -191,7 +205,8 @@ def _consent(path: Path, number: int, row: dict[str, str]) -> tuple[str, tuple[E
         event = Event.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise UserError(f"{path}:{number}: {fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}") from None
+        said = f"{fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}" if fault["loc"] else fault["msg"]
+        raise UserError(f"{path}:{number}: {said}") from None
     return row["speaker"], (event, row.get("synthetic", "").lower() in ("true", "yes", "1"))
 
 
@@ -203,6 +218,8 @@ def _from_basis(basis: Basis) -> Event:
         controller=basis.controller,
         at=_midnight(basis.given_on),
         expires=_midnight(basis.expires_on) if basis.expires_on else None,
+        basis="licence",
+        by="controller",
         how="licence",
     )
 

@@ -1,12 +1,14 @@
 """The catalogue: speakers, consent events in a hash chain, clips. THE CONTRACT with preparation.
 
-SQLite by default (write-ahead log, synchronous=FULL); any SQLAlchemy URL in `collect.database`.
+`python -m collect.ledger verify RECIPE` walks the chain; `export` writes every consent as JSON-LD (W3C DPV).
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,36 +17,15 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from collect import vault
-from collect.consent import Event, permits
-from recipes.records import AgeBand, Clip, Gender, Purpose, Row
+from collect import lineage, tables, vault
+from collect.consent import Event, Notice, fault, permits
+from collect.keys import KeyStore, key_folder
+from collect.lineage import Artefact, Task
+from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
 from recipes.schema import Recipe, UserError
 
-_meta = sa.MetaData()
-_speakers = sa.Table(
-    "speakers",
-    _meta,
-    sa.Column("code", sa.String, primary_key=True),
-    sa.Column("gender", sa.String),
-    sa.Column("age_band", sa.String),
-    sa.Column("synthetic", sa.Boolean, nullable=False),
-)
-_events = sa.Table(
-    "consent_events",
-    _meta,
-    sa.Column("number", sa.Integer, primary_key=True),  # place in the chain, from 1
-    sa.Column("speaker", sa.String, nullable=False, index=True),
-    sa.Column("event", sa.Text, nullable=False),  # the Event as JSON, as it was hashed
-    sa.Column("hash", sa.String, nullable=False),
-)
-_clips = sa.Table(
-    "clips",
-    _meta,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("speaker", sa.String, nullable=False, index=True),
-    sa.Column("clip", sa.Text, nullable=False),  # the Clip as JSON
-)
 _START = "0" * 64  # what the first event is chained to
+_FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 
 class Refused(UserError):
@@ -60,130 +41,284 @@ class Speaker(Row):
     synthetic: bool = False
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """A place in the chain. Whoever keeps one can prove later that nothing before it was changed."""
+
+    number: int
+    hash: str
+
+
 @contextmanager
 def open_ledger(recipe: Recipe) -> Iterator["Ledger"]:
-    """The ledger of a recipe; made on first use. Raises UserError when the database cannot be opened."""
+    """The ledger of a recipe; made on first use. Raises UserError when database or keys cannot be opened.
+
+    What was erased stays erased, whichever of ledger and key store came back from a backup.
+    """
     folder = recipe.folder("collect")
     url = recipe.collect.database or f"sqlite:///{folder / 'ledger.sqlite'}"
     if url.startswith("sqlite"):
         folder.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _durable)
+    engine = tables.connect(url)
     try:
+        keys = KeyStore(key_folder(recipe))
         try:
-            _meta.create_all(engine)
-        except sa.exc.DBAPIError as error:
-            raise UserError(f"ledger {url}: {' '.join(str(error.orig).split())}") from None
-        yield Ledger(engine, folder / "audio")
+            ledger = Ledger(engine, keys, folder / "audio")
+            ledger.replay_erasures()
+            yield ledger
+        finally:
+            keys.close()
     finally:
         engine.dispose()
 
 
-def _durable(connection: Any, _: object) -> None:
-    """An acknowledged commit survives a power cut."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+def ledger_exists(recipe: Recipe) -> bool:
+    """Whether there is a ledger here: a dataset may have been carried to a machine without one."""
+    return bool(recipe.collect.database) or (recipe.folder("collect") / "ledger.sqlite").is_file()
 
 
 class Ledger:
     """An open catalogue. Its audio is reached through `audio`, which asks `permit` first."""
 
-    def __init__(self, engine: sa.Engine, vault_folder: Path) -> None:
+    def __init__(self, engine: sa.Engine, keys: KeyStore, vault_folder: Path) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.keys = keys
         self._vault = vault_folder
         self._consents: dict[str, list[Event]] = {}
+        self._end = Receipt(0, _START)
+        self._newest = datetime.min.replace(tzinfo=UTC)  # when the last event was written down
+        self._read_at = -1.0
 
     # -------------------------------------------------- reading
 
-    def clips(self) -> Iterator[Clip]:
-        """Every clip, by id."""
-        with self._engine.connect() as connection:
-            for row in connection.execute(sa.select(_clips.c.clip).order_by(_clips.c.id)):
+    def clips(self, speaker: str | None = None) -> Iterator[Clip]:
+        """Every clip, or a speaker's, by id."""
+        query = sa.select(tables.clips.c.clip).order_by(tables.clips.c.id)
+        if speaker is not None:
+            query = query.where(tables.clips.c.speaker == speaker)
+        with self._reader.connect() as connection:
+            for row in connection.execute(query):
                 yield Clip.model_validate_json(row.clip)
 
     def clip(self, clip_id: str) -> Clip | None:
         """One clip, or None."""
-        with self._engine.connect() as connection:
-            found = connection.scalar(sa.select(_clips.c.clip).where(_clips.c.id == clip_id))
+        with self._reader.connect() as connection:
+            found = connection.scalar(sa.select(tables.clips.c.clip).where(tables.clips.c.id == clip_id))
         return Clip.model_validate_json(found) if found else None
+
+    def uploaded(self, key: str) -> str | None:
+        """The id of the clip that an upload became, or None."""
+        with self._reader.connect() as connection:
+            return connection.scalar(sa.select(tables.uploads.c.clip).where(tables.uploads.c.key == key))
 
     def speaker(self, code: str) -> Speaker:
         """A speaker's facts. Raises KeyError for an unknown code."""
-        with self._engine.connect() as connection:
-            row = connection.execute(sa.select(_speakers).where(_speakers.c.code == code)).mappings().first()
+        with self._reader.connect() as connection:
+            row = (
+                connection.execute(sa.select(tables.speakers).where(tables.speakers.c.code == code))
+                .mappings()
+                .first()
+            )
         if row is None:
             raise KeyError(code)
         return Speaker.model_validate(dict(row))
 
+    def speakers(self) -> list[Speaker]:
+        """Every speaker, by code."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(sa.select(tables.speakers).order_by(tables.speakers.c.code)).mappings()
+            return [Speaker.model_validate(dict(row)) for row in rows]
+
+    def notice(self, name: str) -> tuple[Notice, bytes | None]:
+        """A notice and its recording. Raises KeyError for an unknown id."""
+        with self._reader.connect() as connection:
+            row = connection.execute(sa.select(tables.notices).where(tables.notices.c.id == name)).first()
+        if row is None:
+            raise KeyError(name)
+        return Notice.model_validate_json(row.notice), row.audio
+
+    def transcripts(self, clip_id: str) -> list[Transcript]:
+        """What annotators wrote of a clip, by id."""
+        query = sa.select(tables.transcripts.c.transcript).where(tables.transcripts.c.clip == clip_id)
+        with self._reader.connect() as connection:
+            found = connection.scalars(query.order_by(tables.transcripts.c.id))
+            return [Transcript.model_validate_json(text) for text in found]
+
+    # -------------------------------------------------- consent
+
     def consents(self, speaker: str) -> list[Event]:
-        """A speaker's consent events, oldest first."""
-        query = sa.select(_events.c.event).where(_events.c.speaker == speaker).order_by(_events.c.number)
-        with self._engine.connect() as connection:
-            return [Event.model_validate_json(text) for text in connection.scalars(query)]
+        """A speaker's consent events, oldest first. Raises UserError when one was altered."""
+        now, before = tables.events, tables.events.alias("before")
+        query = sa.select(now.c.number, now.c.event, now.c.hash, before.c.hash.label("last"))
+        query = query.outerjoin(before, before.c.number == now.c.number - 1)
+        with self._reader.connect() as connection:
+            rows = connection.execute(query.where(now.c.speaker == speaker).order_by(now.c.number)).all()
+        for row in rows:
+            if row.hash != _chained(row.last or _START, speaker, row.event):
+                raise UserError(_broken(row.number, speaker))
+        return [Event.model_validate_json(row.event) for row in rows]
 
     def permit(self, clip: Clip, purpose: Purpose, at: datetime | None = None) -> bool:
-        """Whether the clip may be used for a purpose, now or at a moment. Deny by default."""
+        """Whether the clip may be used for a purpose, now or at a moment. Deny by default.
+
+        Now is never before the last event: turning the clock back revives nothing.
+        """
+        if time.monotonic() - self._read_at > _FRESH_S:
+            self._refresh()
         if clip.speaker not in self._consents:
             self._consents[clip.speaker] = self.consents(clip.speaker)
-        return permits(self._consents[clip.speaker], purpose, at or datetime.now(UTC))
+        return permits(self._consents[clip.speaker], purpose, at or self.now(), clip)
 
-    def audio(self, clip: Clip, purpose: Purpose, at: datetime | None = None) -> tuple[NDArray[np.float32], int]:
-        """Samples, float32 (n, channels), and rate. Raises Refused without a consent for the purpose."""
-        if not self.permit(clip, purpose, at):
+    def now(self) -> datetime:
+        """The later of the clock and the last event."""
+        return max(datetime.now(UTC), self._newest)
+
+    def flac(self, clip: Clip, purpose: Purpose) -> bytes:
+        """The clip's audio as FLAC. Raises Refused without a consent for the purpose at this moment."""
+        self._refresh()
+        if not self.permit(clip, purpose):
             raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover {purpose}")
-        return vault.get(self._vault, clip.audio)
+        return vault.get(self._vault, self.keys, clip.speaker, clip.id, clip.audio)
 
-    def verify(self) -> int:
-        """Walk the chain of consent events; how many there are. Raises UserError naming the first broken one."""
-        last = _START
-        count = 0
-        with self._engine.connect() as connection:
-            for row in connection.execute(sa.select(_events).order_by(_events.c.number)):
+    def audio(self, clip: Clip, purpose: Purpose) -> tuple[NDArray[np.float32], int]:
+        """Samples, float32 (n, channels), and rate. Raises Refused without a consent for the purpose."""
+        return vault.decode(self.flac(clip, purpose))
+
+    def end(self) -> Receipt:
+        """Where the chain ends now."""
+        self._refresh()
+        return self._end
+
+    def verify(self, receipts: Iterable[Receipt] = ()) -> int:
+        """Walk the chain of consent events; how many there are.
+
+        Raises UserError naming the first event that was altered, or that a receipt knows otherwise.
+        """
+        known = {receipt.number: receipt.hash for receipt in receipts}
+        last, count = _START, 0
+        with self._reader.connect() as connection:
+            for number, speaker, event, link in connection.execute(
+                sa.select(*tables.events.c).order_by(tables.events.c.number)
+            ):
                 count += 1
-                last = _chained(last, row.event)
-                if row.number != count or row.hash != last:
-                    raise UserError(f"consent event {row.number} of {row.speaker}: altered, or one before it removed")
+                last = _chained(last, speaker, event)
+                if number != count or link != last:
+                    raise UserError(_broken(count, speaker))
+                if known.pop(number, last) != last:
+                    raise UserError(f"consent event {number} of {speaker}: not what its receipt says")
+        if known:
+            raise UserError(f"the ledger ends at consent event {count}; there is a receipt of event {max(known)}")
         return count
 
-    # -------------------------------------------------- writing
+    def _refresh(self) -> None:
+        """Forget what was read of consents when the chain has grown, or is another."""
+        query = sa.select(tables.events).order_by(tables.events.c.number.desc()).limit(1)
+        with self._reader.connect() as connection:
+            row = connection.execute(query).first()
+        end = Receipt(row.number, row.hash) if row else Receipt(0, _START)
+        if row and end != self._end:
+            self._consents.clear()
+            self._newest = _recorded(row)
+        self._end, self._read_at = end, time.monotonic()
 
-    def enrol(self, speaker: Speaker, event: Event) -> bool:
-        """Add a speaker, and the consent event unless it says what the last one said. True when it was new."""
+    # -------------------------------------------------- writing consent
+
+    def add_notice(self, notice: Notice, audio: bytes | None = None) -> str:
+        """Keep a notice, once. Returns its id. Raises UserError when the recording is not the notice's."""
+        if (hashlib.sha256(audio).hexdigest() if audio else None) != notice.audio_sha256:
+            raise UserError(f"notice {notice.version} in {notice.language}: not the recording it was made with")
         with self._engine.begin() as connection:
-            if connection.scalar(sa.select(_speakers.c.code).where(_speakers.c.code == speaker.code)) is None:
-                connection.execute(_speakers.insert().values(**speaker.model_dump()))
-            last = connection.execute(sa.select(_events).order_by(_events.c.number.desc()).limit(1)).first()
-            mine = connection.scalar(
-                sa.select(_events.c.event)
-                .where(_events.c.speaker == speaker.code)
-                .order_by(_events.c.number.desc())
-                .limit(1)
-            )
-            text = event.model_dump_json()
-            if mine == text:
-                return False
-            connection.execute(
-                _events.insert().values(
-                    number=last.number + 1 if last else 1,
-                    speaker=speaker.code,
-                    event=text,
-                    hash=_chained(last.hash if last else _START, text),
+            if connection.scalar(sa.select(tables.notices.c.id).where(tables.notices.c.id == notice.id)) is None:
+                row = {"id": notice.id, "notice": notice.model_dump_json(), "audio": audio}
+                connection.execute(tables.notices.insert().values(**row))
+        return notice.id
+
+    def enrol(self, speaker: Speaker, event: Event | None = None) -> bool:
+        """Add a speaker, and the event of an import unless it says nothing new. True when it was new.
+
+        An import says again what it said before: an event that the chain has, or one that is older than the
+        last, changes nothing (a withdrawal outlives the table of consents it came from). Of the same day, it
+        may only narrow. Raises UserError when it cannot follow.
+        """
+        with self._engine.begin() as connection:
+            if (
+                connection.scalar(sa.select(tables.speakers.c.code).where(tables.speakers.c.code == speaker.code))
+                is None
+            ):
+                connection.execute(tables.speakers.insert().values(**speaker.model_dump()))
+        if event is None:
+            return False
+        past = self.consents(speaker.code)
+        if any(old.says() == event.says() for old in past) or (past and event.at < past[-1].at):
+            return False
+        if past and event.at == past[-1].at:
+            if not set(event.purposes) < set(past[-1].purposes):
+                raise UserError(
+                    f"consent of {speaker.code}: another one of {event.at:%Y-%m-%d} allows other purposes; "
+                    "give the day on which this one was given"
                 )
-            )
-        self._consents.pop(speaker.code, None)
+            event = event.model_copy(update={"state": "narrowed"})
+        self.record(event)
         return True
 
-    def add(self, clip: Clip, samples: NDArray[np.float32]) -> Clip:
+    def record(self, event: Event) -> Receipt:
+        """Add an event to the chain. Raises UserError when it cannot follow what the speaker said before."""
+        with self._engine.begin() as connection:
+            tables.lock(connection)
+            last = connection.execute(
+                sa.select(tables.events).order_by(tables.events.c.number.desc()).limit(1)
+            ).first()
+            mine = sa.select(tables.events.c.event).where(tables.events.c.speaker == event.speaker)
+            past = connection.scalars(mine.order_by(tables.events.c.number.desc()).limit(1)).all()
+            if why := fault([Event.model_validate_json(text) for text in past], event):
+                raise UserError(f"consent of {event.speaker}: {why}")
+            written = event.model_copy(update={"recorded": max(self.now(), _recorded(last))}).model_dump_json()
+            end = Receipt(
+                last.number + 1 if last else 1, _chained(last.hash if last else _START, event.speaker, written)
+            )
+            connection.execute(
+                tables.events.insert().values(number=end.number, speaker=event.speaker, event=written, hash=end.hash)
+            )
+        self._read_at = -1.0
+        return end
+
+    def add_code(self, speaker: str, code: str) -> None:
+        """Let a speaker withdraw with a code. Only its fingerprint is kept."""
+        row = {"fingerprint": self.keys.fingerprint(code), "speaker": speaker}
+        with self._engine.begin() as connection:
+            connection.execute(tables.codes.insert().values(**row))
+
+    def speaker_of(self, code: str) -> str | None:
+        """The speaker of a withdrawal code."""
+        query = sa.select(tables.codes.c.speaker).where(tables.codes.c.fingerprint == self.keys.fingerprint(code))
+        with self._reader.connect() as connection:
+            return connection.scalar(query)
+
+    # -------------------------------------------------- writing clips
+
+    def add(self, clip: Clip, samples: NDArray[np.float32], upload: str | None = None) -> Clip:
         """Keep a clip and its samples, float32 (n, channels): audio first, then the row. Returns it as kept.
 
-        Raises KeyError when its speaker is not enrolled.
+        When it returns, both survive a power cut. An `upload` that came before, or a clip that is here
+        already, is not kept twice. Raises KeyError when the speaker is not enrolled, Refused without a
+        consent to keep it.
         """
-        self.speaker(clip.speaker)
-        audio = vault.put(self._vault, clip.id, samples, clip.rate_hz)
+        if upload and (known := self.uploaded(upload)) and (found := self.clip(known)):
+            return found
+        if not self.permit(clip, "store_prepare"):
+            self.speaker(clip.speaker)
+            raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover store_prepare")
+        audio = vault.put(self._vault, self.keys, clip.speaker, clip.id, samples, clip.rate_hz)
         kept = clip.model_copy(update={"audio": audio})
-        with self._engine.begin() as connection:
-            connection.execute(_clips.insert().values(id=kept.id, speaker=kept.speaker, clip=kept.model_dump_json()))
+        row = {"id": kept.id, "speaker": kept.speaker, "clip": kept.model_dump_json()}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(tables.clips.insert().values(**row))
+                if upload:
+                    connection.execute(tables.uploads.insert().values(key=upload, clip=kept.id))
+        except sa.exc.IntegrityError:  # another writer was first
+            return self.clip(kept.id) or kept
         return kept
 
     def has_audio(self, clip: Clip) -> bool:
@@ -192,13 +327,105 @@ class Ledger:
 
     def restore(self, clip: Clip, samples: NDArray[np.float32]) -> None:
         """Keep the samples of a clip anew, whose file was lost."""
-        vault.put(self._vault, clip.id, samples, clip.rate_hz)
+        vault.put(self._vault, self.keys, clip.speaker, clip.id, samples, clip.rate_hz)
 
     def amend(self, clip: Clip) -> None:
-        """Write a clip's facts anew (a corrected transcript); its audio stays."""
+        """Write a clip's facts anew (a corrected transcript); its audio and speaker stay."""
         with self._engine.begin() as connection:
-            connection.execute(_clips.update().where(_clips.c.id == clip.id).values(clip=clip.model_dump_json()))
+            connection.execute(
+                tables.clips.update().where(tables.clips.c.id == clip.id).values(clip=clip.model_dump_json())
+            )
+
+    def add_transcript(self, transcript: Transcript) -> None:
+        """Keep what an annotator wrote; what the same annotation said before is replaced."""
+        row = {"id": transcript.id, "clip": transcript.clip, "transcript": transcript.model_dump_json()}
+        with self._engine.begin() as connection:
+            connection.execute(tables.transcripts.delete().where(tables.transcripts.c.id == transcript.id))
+            connection.execute(tables.transcripts.insert().values(**row))
+
+    def remove_transcript(self, name: str) -> None:
+        """Forget an annotation that its author took back."""
+        with self._engine.begin() as connection:
+            connection.execute(tables.transcripts.delete().where(tables.transcripts.c.id == name))
+
+    def sweep(self) -> int:
+        """Remove files that an interrupted write left in the vault a day ago or earlier. How many."""
+        return vault.sweep(self._vault, {clip.audio for clip in self.clips()})
+
+    # -------------------------------------------------- lineage and erasure
+
+    def register(self, artefact: Artefact, clips: Iterable[str] = (), parents: Iterable[str] = ()) -> None:
+        """Note something that was made, from which clips and from which other things."""
+        at_event = self.end().number
+        with self._engine.begin() as connection:
+            lineage.register(connection, artefact, clips, parents, at_event)
+
+    def touched(self, clips: Iterable[str]) -> dict[str, int]:
+        """Everything made from the clips, directly or not: id → how many of them it holds itself."""
+        with self._reader.connect() as connection:
+            return lineage.touched(connection, clips)
+
+    def plan(self, number: int, clips: Iterable[str]) -> list[Task]:
+        """Open the tasks of the withdrawal that is consent event `number`."""
+        with self._engine.begin() as connection:
+            return lineage.plan(connection, number, clips, self.now().date())
+
+    def tasks(self) -> list[Task]:
+        """What withdrawals asked for, done or not."""
+        with self._reader.connect() as connection:
+            return lineage.listed(connection)
+
+    def close_task(self, task: Task, state: str, proof: str) -> None:
+        """Say what became of a task: `done` or `impossible`, and how that is known."""
+        with self._engine.begin() as connection:
+            lineage.close(connection, task, state, proof)
+
+    def erase(self, speakers: Sequence[str]) -> None:
+        """Destroy the keys of speakers whose last event says so, their files, transcripts and facts."""
+        self.keys.destroy(speakers)
+        for speaker in speakers:
+            gone = list(self.clips(speaker))
+            for clip in gone:
+                vault.remove(self._vault, clip.audio)
+            names = [clip.id for clip in gone]
+            with self._engine.begin() as connection:
+                connection.execute(tables.clips.delete().where(tables.clips.c.speaker == speaker))
+                for table in (tables.transcripts, tables.uploads):
+                    for name in names:
+                        connection.execute(table.delete().where(table.c.clip == name))
+                facts = {"gender": None, "age_band": None}
+                connection.execute(tables.speakers.update().where(tables.speakers.c.code == speaker).values(**facts))
+
+    def replay_erasures(self) -> None:
+        """Bring ledger and key store to agree on who was erased, after either came back from a backup."""
+        query = sa.select(tables.events.c.speaker).where(tables.events.c.event.like('%"state":"erased"%')).distinct()
+        with self._reader.connect() as connection:
+            erased = set(connection.scalars(query))
+        gone = self.keys.destroyed()
+        if again := self.keys.holds(erased) | (erased - gone):
+            self.erase(sorted(again))
+        for speaker in sorted(gone - erased):
+            for state in ("withdrawn", "erased"):
+                self._say(speaker, state)
+            self.erase([speaker])
+
+    def _say(self, speaker: str, state: str) -> None:
+        """Write down what the key store knows and this ledger forgot."""
+        past = self.consents(speaker)
+        if past and past[-1].state != state:
+            values = {"state": state, "purposes": [], "at": self.now(), "by": "controller", "recorded": None}
+            self.record(Event.model_validate(past[-1].model_dump() | values))
 
 
-def _chained(last: str, event: str) -> str:
-    return hashlib.sha256(json.dumps([last, event]).encode()).hexdigest()
+def _chained(last: str, speaker: str, event: str) -> str:
+    return hashlib.sha256(json.dumps([last, speaker, event]).encode()).hexdigest()
+
+
+def _recorded(row: Any) -> datetime:
+    """When an event was written down; the beginning of time for none."""
+    recorded = Event.model_validate_json(row.event).recorded if row else None
+    return recorded or datetime.min.replace(tzinfo=UTC)
+
+
+def _broken(number: int, speaker: str) -> str:
+    return f"consent event {number} of {speaker}: altered, or one before it removed or added"

@@ -71,6 +71,21 @@ class Clip(Row):
     rate_hz: int = Field(gt=0)
     duration_s: float = Field(gt=0)  # counted from decoded samples
     source: str  # the file it came from, as named in the metadata
+    session: str | None = None  # the sitting in which it was recorded
+
+
+class Transcript(Row):
+    """What one annotator wrote of a clip."""
+
+    id: str  # server, project and annotation
+    clip: str
+    text: Text
+    language: Language | None = None
+    dialect: str | None = None
+    quality: str | None = None
+    valid: bool = True  # false: the annotator says that the recording cannot be used
+    annotator: str  # pseudonymous
+    at: datetime
 
 
 class Word(Row):

@@ -107,7 +107,8 @@ class Collect(Section):
     speaker: str | None = None  # for rows that name none: one code for a single-speaker corpus
     consents: str | None = "consents.csv"  # table in the folder: speaker, purposes, notice, ...
     basis: Basis | None = None  # instead of a table, where one basis covers all
-    database: str | None = None  # SQLAlchemy URL; null: SQLite in the work folder
+    database: str | None = None  # SQLAlchemy URL (postgresql+pg8000://…); null: SQLite in the work folder
+    keys: RecipePath | None = None  # folder of the keys, backed up apart; null: beside the work folder, as NAME.keys
     max_file_mib: PositiveFloat = 256
     max_minutes: PositiveFloat = 30
     synthetic: Synthetic | None = None

@@ -348,7 +348,7 @@ work_dir: work
 collect:
   source: recordings
   language: zgh-Tfng
-  basis: {purposes: [asr_train], notice: test v1, controller: nobody, given_on: 2026-01-01}
+  basis: {purposes: [store_prepare, asr_train], notice: test v1, controller: nobody, given_on: 2026-01-01}
 prepare: {purpose: asr_train, split: {by: sentence, exact: true}}
 train: {family: whisper, base: ./base}
 """
@@ -428,7 +428,7 @@ def finished(folder: Path) -> dict[str, int]:
 def test_a_recording_that_got_lost_is_a_fault_until_it_is_back(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    audio = next((load(corpus).folder("collect") / "audio").rglob("*.flac"))
+    audio = next((load(corpus).folder("collect") / "audio").rglob("*.sealed"))
     audio.rename(audio.with_suffix(".away"))
     assert script.main(load(corpus)) == 1
     assert "audio cannot be read: " in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""The ledger's tables, and the engine that writes them durably: SQLite by default, PostgreSQL by URL."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from recipes.schema import UserError
+
+meta = sa.MetaData()
+
+notices = sa.Table(
+    "notices",
+    meta,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("notice", sa.Text, nullable=False),  # the Notice as JSON, as it was hashed
+    sa.Column("audio", sa.LargeBinary),
+)
+speakers = sa.Table(
+    "speakers",
+    meta,
+    sa.Column("code", sa.String, primary_key=True),
+    sa.Column("gender", sa.String),
+    sa.Column("age_band", sa.String),
+    sa.Column("synthetic", sa.Boolean, nullable=False),
+)
+# What a speaker keeps to withdraw with; stored so that the ledger alone does not tell it.
+codes = sa.Table(
+    "withdrawal_codes",
+    meta,
+    sa.Column("fingerprint", sa.String, primary_key=True),
+    sa.Column("speaker", sa.String, nullable=False, index=True),
+)
+events = sa.Table(
+    "consent_events",
+    meta,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # place in the chain, from 1
+    sa.Column("speaker", sa.String, nullable=False, index=True),
+    sa.Column("event", sa.Text, nullable=False),  # the Event as JSON, as it was hashed
+    sa.Column("hash", sa.String, nullable=False),
+)
+clips = sa.Table(
+    "clips",
+    meta,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("speaker", sa.String, nullable=False, index=True),
+    sa.Column("clip", sa.Text, nullable=False),  # the Clip as JSON
+)
+# An upload's own name, so that one sent twice is one clip.
+uploads = sa.Table(
+    "uploads",
+    meta,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("clip", sa.String, nullable=False),
+)
+transcripts = sa.Table(
+    "transcripts",
+    meta,
+    sa.Column("id", sa.String, primary_key=True),  # where it came from: server and annotation
+    sa.Column("clip", sa.String, nullable=False, index=True),
+    sa.Column("transcript", sa.Text, nullable=False),  # the Transcript as JSON
+)
+# Lineage: what was made from clips, and from other things that were made.
+artefacts = sa.Table(
+    "artefacts",
+    meta,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("purpose", sa.String),
+    sa.Column("at_event", sa.Integer, nullable=False),  # the chain's length when it was made
+)
+contents = sa.Table(
+    "artefact_clips",
+    meta,
+    sa.Column("clip", sa.String, primary_key=True),
+    sa.Column("artefact", sa.String, primary_key=True),
+)
+parents = sa.Table(
+    "artefact_parents",
+    meta,
+    sa.Column("parent", sa.String, primary_key=True),
+    sa.Column("artefact", sa.String, primary_key=True),
+)
+# What a withdrawal still has to do, and what became of it.
+tasks = sa.Table(
+    "withdrawal_tasks",
+    meta,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # of the consent event
+    sa.Column("artefact", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("clips", sa.Integer, nullable=False),
+    sa.Column("due", sa.String, nullable=False),  # ISO 8601 date
+    sa.Column("state", sa.String, nullable=False),  # pending, done, impossible
+    sa.Column("proof", sa.Text),
+)
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine whose committed transactions survive a power cut. Makes missing tables.
+
+    Write transactions on SQLite take the lock when they begin, so that what they read is what they change.
+    Raises UserError when the database cannot be opened.
+    """
+    try:
+        engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise UserError(f"collect.database: {' '.join(str(error).split())}") from None
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _durable)
+        sa.event.listen(engine, "begin", _begin)
+    try:
+        meta.create_all(engine)
+    except sa.exc.SQLAlchemyError as error:
+        engine.dispose()
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise UserError(f"ledger {engine.url.render_as_string(hide_password=True)}: {cause}") from None
+    return engine
+
+
+def lock(connection: sa.Connection) -> None:
+    """Let one writer at a time add to the chain: the others wait until this transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(826274)"))
+
+
+def _durable(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin` says so
+    for line in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {line}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    if not reading:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
