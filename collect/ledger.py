@@ -3,12 +3,12 @@
 `python -m collect.ledger verify RECIPE` walks the chain; `export` writes every consent as JSON-LD (W3C DPV).
 """
 
+import argparse
 import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from collect import lineage, tables, vault
-from collect.consent import Event, Notice, fault, permits
+from collect import chain, dpv, lineage, tables, vault
+from collect.chain import Receipt
+from collect.consent import Event, Notice, permits
 from collect.keys import KeyStore, key_folder
 from collect.lineage import Artefact, Task
+from recipes.command import run
+from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
 from recipes.schema import Recipe, UserError
 
-_START = "0" * 64  # what the first event is chained to
 _FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 
@@ -39,14 +41,6 @@ class Speaker(Row):
     gender: Gender | None = None
     age_band: AgeBand | None = None
     synthetic: bool = False
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A place in the chain. Whoever keeps one can prove later that nothing before it was changed."""
-
-    number: int
-    hash: str
 
 
 @contextmanager
@@ -72,6 +66,26 @@ def open_ledger(recipe: Recipe) -> Iterator["Ledger"]:
         engine.dispose()
 
 
+def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    with open_ledger(recipe) as ledger:
+        if arguments.action == "export":
+            path = recipe.folder("collect") / "consents.jsonld"
+            write_text(path, json.dumps(ledger.export(), ensure_ascii=False, indent=1))
+            print(f"every consent record, as JSON-LD: {path}")
+            return
+        count = ledger.verify(map(chain.read_receipt, arguments.receipt))
+        clips, end = ledger.verify_clips(arguments.audio), ledger.end()
+    print(f"{count} consent events, each chained to the one before")
+    print(f"{clips} clips, each of a speaker with consents")
+    print(f"receipt of the end, to keep elsewhere: {end}")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `verify`."""
+    parser.add_argument("--receipt", action="append", default=[], metavar="NUMBER:HASH", help="must be in the chain")
+    parser.add_argument("--audio", action="store_true", help="also open every recording")
+
+
 def ledger_exists(recipe: Recipe) -> bool:
     """Whether there is a ledger here: a dataset may have been carried to a machine without one."""
     return bool(recipe.collect.database) or (recipe.folder("collect") / "ledger.sqlite").is_file()
@@ -86,8 +100,8 @@ class Ledger:
         self.keys = keys
         self._vault = vault_folder
         self._consents: dict[str, list[Event]] = {}
-        self._end = Receipt(0, _START)
-        self._newest = datetime.min.replace(tzinfo=UTC)  # when the last event was written down
+        self._end: Receipt | None = None
+        self._newest = chain.BEGINNING  # when the last event was written down
         self._read_at = -1.0
 
     # -------------------------------------------------- reading
@@ -149,15 +163,8 @@ class Ledger:
 
     def consents(self, speaker: str) -> list[Event]:
         """A speaker's consent events, oldest first. Raises UserError when one was altered."""
-        now, before = tables.events, tables.events.alias("before")
-        query = sa.select(now.c.number, now.c.event, now.c.hash, before.c.hash.label("last"))
-        query = query.outerjoin(before, before.c.number == now.c.number - 1)
         with self._reader.connect() as connection:
-            rows = connection.execute(query.where(now.c.speaker == speaker).order_by(now.c.number)).all()
-        for row in rows:
-            if row.hash != _chained(row.last or _START, speaker, row.event):
-                raise UserError(_broken(row.number, speaker))
-        return [Event.model_validate_json(row.event) for row in rows]
+            return chain.history(connection, speaker)
 
     def permit(self, clip: Clip, purpose: Purpose, at: datetime | None = None) -> bool:
         """Whether the clip may be used for a purpose, now or at a moment. Deny by default.
@@ -187,39 +194,48 @@ class Ledger:
 
     def end(self) -> Receipt:
         """Where the chain ends now."""
-        self._refresh()
-        return self._end
+        with self._reader.connect() as connection:
+            return chain.end(connection)[0]
 
     def verify(self, receipts: Iterable[Receipt] = ()) -> int:
         """Walk the chain of consent events; how many there are.
 
         Raises UserError naming the first event that was altered, or that a receipt knows otherwise.
         """
-        known = {receipt.number: receipt.hash for receipt in receipts}
-        last, count = _START, 0
         with self._reader.connect() as connection:
-            for number, speaker, event, link in connection.execute(
-                sa.select(*tables.events.c).order_by(tables.events.c.number)
-            ):
+            return chain.verify(connection, receipts)
+
+    def verify_clips(self, audio: bool = False) -> int:
+        """Whether each clip is whole: of an enrolled speaker with consents, and opened by that speaker's key.
+
+        Raises UserError naming the first that is not.
+        """
+        count = 0
+        known = {speaker.code for speaker in self.speakers() if self.consents(speaker.code)}
+        with self._reader.connect() as connection:
+            for row in connection.execute(sa.select(tables.clips)):
+                clip = Clip.model_validate_json(row.clip)
+                if (clip.id, clip.speaker) != (row.id, row.speaker) or clip.speaker not in known:
+                    raise UserError(f"clip {row.id}: altered, or its speaker {row.speaker} has no consent")
+                if audio:
+                    vault.get(self._vault, self.keys, clip.speaker, clip.id, clip.audio)
                 count += 1
-                last = _chained(last, speaker, event)
-                if number != count or link != last:
-                    raise UserError(_broken(count, speaker))
-                if known.pop(number, last) != last:
-                    raise UserError(f"consent event {number} of {speaker}: not what its receipt says")
-        if known:
-            raise UserError(f"the ledger ends at consent event {count}; there is a receipt of event {max(known)}")
         return count
+
+    def export(self) -> dict[str, Any]:
+        """Every consent record, as JSON-LD in the Data Privacy Vocabulary."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(sa.select(tables.notices.c.id, tables.notices.c.notice)).all()
+        notices = {row.id: Notice.model_validate_json(row.notice) for row in rows}
+        histories = {speaker.code: self.consents(speaker.code) for speaker in self.speakers()}
+        return dpv.document({code: events for code, events in histories.items() if events}, notices)
 
     def _refresh(self) -> None:
         """Forget what was read of consents when the chain has grown, or is another."""
-        query = sa.select(tables.events).order_by(tables.events.c.number.desc()).limit(1)
         with self._reader.connect() as connection:
-            row = connection.execute(query).first()
-        end = Receipt(row.number, row.hash) if row else Receipt(0, _START)
-        if row and end != self._end:
+            end, self._newest = chain.end(connection)
+        if end != self._end:
             self._consents.clear()
-            self._newest = _recorded(row)
         self._end, self._read_at = end, time.monotonic()
 
     # -------------------------------------------------- writing consent
@@ -265,23 +281,9 @@ class Ledger:
     def record(self, event: Event) -> Receipt:
         """Add an event to the chain. Raises UserError when it cannot follow what the speaker said before."""
         with self._engine.begin() as connection:
-            tables.lock(connection)
-            last = connection.execute(
-                sa.select(tables.events).order_by(tables.events.c.number.desc()).limit(1)
-            ).first()
-            mine = sa.select(tables.events.c.event).where(tables.events.c.speaker == event.speaker)
-            past = connection.scalars(mine.order_by(tables.events.c.number.desc()).limit(1)).all()
-            if why := fault([Event.model_validate_json(text) for text in past], event):
-                raise UserError(f"consent of {event.speaker}: {why}")
-            written = event.model_copy(update={"recorded": max(self.now(), _recorded(last))}).model_dump_json()
-            end = Receipt(
-                last.number + 1 if last else 1, _chained(last.hash if last else _START, event.speaker, written)
-            )
-            connection.execute(
-                tables.events.insert().values(number=end.number, speaker=event.speaker, event=written, hash=end.hash)
-            )
+            receipt = chain.append(connection, event, self.now())
         self._read_at = -1.0
-        return end
+        return receipt
 
     def add_code(self, speaker: str, code: str) -> None:
         """Let a speaker withdraw with a code. Only its fingerprint is kept."""
@@ -417,15 +419,5 @@ class Ledger:
             self.record(Event.model_validate(past[-1].model_dump() | values))
 
 
-def _chained(last: str, speaker: str, event: str) -> str:
-    return hashlib.sha256(json.dumps([last, speaker, event]).encode()).hexdigest()
-
-
-def _recorded(row: Any) -> datetime:
-    """When an event was written down; the beginning of time for none."""
-    recorded = Event.model_validate_json(row.event).recorded if row else None
-    return recorded or datetime.min.replace(tzinfo=UTC)
-
-
-def _broken(number: int, speaker: str) -> str:
-    return f"consent event {number} of {speaker}: altered, or one before it removed or added"
+if __name__ == "__main__":
+    run(main, __doc__ or "", actions=("verify", "export"), options=options)

@@ -4,10 +4,11 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from recipes.schema import Recipe, RecipeError, UserError, load
+from recipes.schema import RecipeError, UserError, load
 
 
 def next_command(module: str) -> str:
@@ -16,16 +17,34 @@ def next_command(module: str) -> str:
     return f"next: python -m {module} {recipe}"
 
 
-def run(main: Callable[[Recipe], int | None], doc: str) -> None:
+def run(
+    main: Callable[..., int | None],
+    doc: str,
+    *,
+    actions: Sequence[str] = (),
+    options: Callable[[argparse.ArgumentParser], Any] | None = None,
+) -> None:
     """Parse the command line, load the recipe, call `main(recipe)` and exit with what it returns.
+
+    With `actions`, one of them stands before or after the recipe; with `options`, that function adds
+    arguments of its own. `main(recipe, arguments)` is then called with both, the action as `arguments.action`.
 
     A `UserError` (and a full disk, a missing file, a refused permission) becomes one line on
     stderr and exit code 1; a recipe with faults prints all of them and exits with 2.
     """
+    words = sys.argv[1:]
+    action = next((word for word in words if word in actions), None)
+    if action:
+        words.remove(action)
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="the YAML file of the experiment")
+    if options:
+        options(parser)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    if actions and not action:
+        parser.error(f"say what to do: {', '.join(actions)}")
+    arguments.action = action
     # What libraries warn each other of is nothing that a user could mend.
     warnings.filterwarnings("ignore", module=r"(accelerate|peft|torch|transformers)\.")
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
@@ -35,7 +54,7 @@ def run(main: Callable[[Recipe], int | None], doc: str) -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     try:
-        code = main(recipe)
+        code = main(recipe, arguments) if actions or options else main(recipe)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

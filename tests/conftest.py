@@ -1,11 +1,13 @@
 """What several test files share: the skip for a tool that a machine lacks, and where development data lie."""
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pluggy
 import pytest
+
+from tests import postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"  # data for development; not part of the product
@@ -20,7 +22,8 @@ _INSTALL = {
 
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip a test where a program is not installed, with the command that installs it."""
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"needs {tool}: {_INSTALL[tool]}")
+    found = postgres.program(tool) if tool == "initdb" else shutil.which(tool)
+    return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")
 
 
 def needs_shared(path: str) -> pytest.MarkDecorator:
@@ -42,3 +45,10 @@ def pytest_runtest_makereport(
     if item.config.getoption("--require-tools") and report.skipped and "needs " in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"skipped for a missing tool: {report.longrepr[2] if report.longrepr else ''}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs for these tests."""
+    with postgres.server() as url:
+        yield url

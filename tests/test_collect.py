@@ -27,6 +27,13 @@ CONSENT = {
     "given_on": "2026-01-01",
 }
 
+BASIS = {
+    "purposes": ["store_prepare", "asr_train"],
+    "notice": "CC0-1.0",
+    "controller": "x",
+    "given_on": "2025-06-01",
+}
+
 
 def tone(pitch_hz: float = 220, seconds: float = 1.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * pitch_hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
@@ -141,8 +148,7 @@ def test_the_newest_consent_decides(source: Path, capsys: pytest.CaptureFixture[
 
 def test_one_basis_can_cover_a_whole_corpus(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (source / "consents.csv").unlink()
-    basis = {"purposes": ["store_prepare", "asr_train"], "notice": "CC0-1.0", "controller": "x", "given_on": "2025-06-01"}
-    assert run(source, capsys, basis=basis)[0] == 0
+    assert run(source, capsys, basis=BASIS)[0] == 0
 
 
 # ---------------------------------------------------------------- tables that are understood
@@ -335,6 +341,5 @@ def test_the_command_prints_one_line_for_a_mistake(source: Path) -> None:
 @needs_shared("data/tamazight_speech")
 def test_three_hundred_real_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "source").symlink_to(SHARED / "data" / "tamazight_speech")
-    basis = {"purposes": ["store_prepare", "asr_train"], "notice": "CC0-1.0", "controller": "x", "given_on": "2025-06-01"}
-    code, out = run(tmp_path / "source", capsys, basis=basis, speaker="unknown", language="zgh-Tfng")
+    code, out = run(tmp_path / "source", capsys, basis=BASIS, speaker="unknown", language="zgh-Tfng")
     assert code == 0 and out[0] == "300 clips new (0.29 h), 0 known, 0 refused"

@@ -97,7 +97,9 @@ def test_a_recogniser_learns_utterances_by_heart(
 
     def known() -> bool:
         family.model.eval()
-        return [family.transcribe(samples_of(family, row), "zgh-Tfng") for row in rows] == [row["text"] for row in rows]
+        return [family.transcribe(samples_of(family, row), "zgh-Tfng") for row in rows] == [
+            row["text"] for row in rows
+        ]
 
     before, after = learn(family, rows, steps, 1e-2, known)
     assert known() and after < before / 5
