@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from collect import chain, dpv, lineage, tables, vault
 from collect.chain import Receipt
-from collect.consent import Event, Notice, permits
+from collect.consent import Event, Notice, State, permits
 from collect.keys import KeyStore, key_folder
-from collect.lineage import Artefact, Task
+from collect.lineage import Artefact as Artefact
+from collect.lineage import Task
 from recipes.command import run
 from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
@@ -197,6 +198,23 @@ class Ledger:
         with self._reader.connect() as connection:
             return chain.end(connection)[0]
 
+    def number_of(self, speaker: str, state: State) -> int:
+        """The place in the chain of a speaker's last event of a state. Raises KeyError when there is none."""
+        query = sa.select(tables.events.c.number, tables.events.c.event).where(tables.events.c.speaker == speaker)
+        with self._reader.connect() as connection:
+            for number, event in connection.execute(query.order_by(tables.events.c.number.desc())):
+                if Event.model_validate_json(event).state == state:
+                    return int(number)
+        raise KeyError(speaker, state)
+
+    def receipt(self, number: int) -> Receipt:
+        """The receipt of an event. Raises KeyError when there is none."""
+        query = sa.select(tables.events.c.hash).where(tables.events.c.number == number)
+        with self._reader.connect() as connection:
+            if found := connection.scalar(query):
+                return Receipt(number, found)
+        raise KeyError(number)
+
     def verify(self, receipts: Iterable[Receipt] = ()) -> int:
         """Walk the chain of consent events; how many there are.
 
@@ -362,15 +380,15 @@ class Ledger:
         with self._engine.begin() as connection:
             lineage.register(connection, artefact, clips, parents, at_event)
 
-    def touched(self, clips: Iterable[str]) -> dict[str, int]:
+    def touched(self, clips: Iterable[str], purposes: Iterable[str] | None = None) -> dict[str, int]:
         """Everything made from the clips, directly or not: id → how many of them it holds itself."""
         with self._reader.connect() as connection:
-            return lineage.touched(connection, clips)
+            return lineage.touched(connection, clips, purposes)
 
-    def plan(self, number: int, clips: Iterable[str]) -> list[Task]:
-        """Open the tasks of the withdrawal that is consent event `number`."""
+    def plan(self, number: int, clips: Iterable[str], purposes: Iterable[str] | None = None) -> list[Task]:
+        """Open the tasks of the withdrawal that is consent event `number`; of some purposes, or of all."""
         with self._engine.begin() as connection:
-            return lineage.plan(connection, number, clips, self.now().date())
+            return lineage.plan(connection, number, clips, self.now().date(), purposes)
 
     def tasks(self) -> list[Task]:
         """What withdrawals asked for, done or not."""

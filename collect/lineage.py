@@ -60,10 +60,16 @@ def register(
             connection.execute(table.insert(), rows)
 
 
-def touched(connection: sa.Connection, clips: Iterable[str]) -> dict[str, int]:
-    """Everything that holds any of the clips, itself or through what it was made from: id → how many directly."""
+def touched(connection: sa.Connection, clips: Iterable[str], purposes: Iterable[str] | None = None) -> dict[str, int]:
+    """Everything that holds any of the clips, itself or through what it was made from: id → how many directly.
+
+    With `purposes`: only what was made for one of them, and what was made from that.
+    """
     wanted, found = sorted(set(clips)), dict[str, int]()
     direct = sa.select(tables.contents.c.artefact, sa.func.count()).group_by(tables.contents.c.artefact)
+    if purposes is not None:
+        served = sa.select(tables.artefacts.c.id).where(tables.artefacts.c.purpose.in_(list(purposes)))
+        direct = direct.where(tables.contents.c.artefact.in_(served))
     for start in range(0, len(wanted), _BATCH):
         query = direct.where(tables.contents.c.clip.in_(wanted[start : start + _BATCH]))
         for name, count in connection.execute(query):
@@ -77,9 +83,11 @@ def touched(connection: sa.Connection, clips: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def plan(connection: sa.Connection, number: int, clips: Iterable[str], on: date) -> list[Task]:
+def plan(
+    connection: sa.Connection, number: int, clips: Iterable[str], on: date, purposes: Iterable[str] | None = None
+) -> list[Task]:
     """Open a task for each artefact that a withdrawal touches. Opening them twice opens them once."""
-    counts = touched(connection, clips)
+    counts = touched(connection, clips, purposes)
     known = set(connection.scalars(sa.select(tables.tasks.c.artefact).where(tables.tasks.c.number == number)))
     columns = tables.artefacts
     for name in sorted(set(counts) - known):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from collect.ledger import Ledger, Speaker, open_ledger
+from collect.ledger import Artefact, Ledger, Speaker, open_ledger
 from prepare import dataset, parts, text
 from prepare.parts import Finished, Part
 from prepare.split import assign
@@ -32,6 +32,13 @@ def main(recipe: Recipe) -> int:
         show(faults, choice.left_out)
         utterances = arrange(ledger, recipe, choice, finished)
         publish(recipe, utterances, finished, choice.left_out + faults)
+        made = Artefact(
+            id=dataset.dataset_hash(recipe),
+            kind="dataset",
+            place=str(dataset.dataset_folder(recipe)),
+            purpose=recipe.prepare.purpose,
+        )
+        ledger.register(made, clips={row.clip for row in utterances.values()})
     summarise(recipe, list(utterances.values()))
     return 1 if faults else 0
 

@@ -52,9 +52,24 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     except (OSError, ValueError, yaml.YAMLError) as error:
         fault = " ".join(str(error).split())
         raise UserError(f"{folder}: damaged ({fault}); remove it and run: python -m prepare RECIPE") from None
+    provenance.refuse_withdrawn(folder, "run: python -m prepare RECIPE")
     if changed := _differences(made, recipe):
         raise UserError(f"{folder}: made with other settings ({changed}); run: python -m prepare RECIPE")
     return found
+
+
+def register(recipe: Recipe, kind: str, name: str, place: Path, parents: Sequence[str]) -> None:
+    """Note in the ledger what was made from a dataset, so that a withdrawal finds it.
+
+    On a machine without the ledger, where a dataset was carried to, nothing is noted: the mark that a
+    withdrawal leaves in the dataset's folder, and the lineage beside the result, are then all there is.
+    """
+    from collect.ledger import Artefact, ledger_exists, open_ledger
+
+    if ledger_exists(recipe):
+        with open_ledger(recipe) as ledger:
+            made = Artefact(id=name, kind=kind, place=str(place), purpose=recipe.prepare.purpose)
+            ledger.register(made, parents=parents)
 
 
 def decode(audio: bytes) -> Samples:

@@ -4,16 +4,17 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recipes.records import Lineage, Purpose
-from recipes.schema import Recipe
+from recipes.schema import Recipe, UserError
 
 _PACKAGES: tuple[str, ...] = ("accelerate", "datasets", "librosa", "numpy", "onnxruntime", "peft", "pyloudnorm")
 _PACKAGES += ("soundfile", "soxr", "torch", "transformers")
+_WITHDRAWN = "WITHDRAWN.txt"
 
 
 @cache
@@ -94,6 +95,25 @@ def sign_folder(recipe: Recipe, folder: Path, line: Lineage) -> None:
 def read_lineage(folder: Path) -> Lineage:
     """The lineage that lies in a folder. Raises OSError, or pydantic's ValidationError when damaged."""
     return Lineage.model_validate_json((folder / "lineage.json").read_text(encoding="utf-8"))
+
+
+def mark_withdrawn(folder: Path, day: date, clips: int) -> bool:
+    """Mark a result as holding recordings that were withdrawn. False when the folder is not there."""
+    if not folder.is_dir():
+        return False
+    write_text(folder / _WITHDRAWN, f"{day:%Y-%m-%d}: {clips} of the recordings it was made from were withdrawn\n")
+    return True
+
+
+def is_withdrawn(folder: Path) -> bool:
+    """Whether a result was marked."""
+    return (folder / _WITHDRAWN).exists()
+
+
+def refuse_withdrawn(folder: Path, remedy: str) -> None:
+    """Raise UserError for a result that was marked. `remedy`: what to do instead."""
+    if is_withdrawn(folder):
+        raise UserError(f"{folder}: made from recordings that were withdrawn since; {remedy}")
 
 
 def write_text(path: Path, text: str) -> None:

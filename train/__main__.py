@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,9 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from rich.table import Table
 
-from prepare.dataset import dataset_hash, open_dataset
+from prepare.dataset import dataset_folder, dataset_hash, open_dataset
 from recipes.command import next_command, run
-from recipes.provenance import write_text
+from recipes.provenance import is_withdrawn, refuse_withdrawn, write_text
 from recipes.schema import Recipe, UserError
 from train import adapter
 from train.families import Family, Samples, open_family
@@ -51,7 +52,8 @@ def main(recipe: Recipe) -> None:
     refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
         on_probe = prober(recipe, family, data["valid"], voices, tracker)
-        state = fit(family, train, valid, recipe.train, folder, recipe.seed, on_probe, tracker.row)
+        check = dataset_check(recipe)
+        state = fit(family, train, valid, recipe.train, folder, recipe.seed, on_probe, tracker.row, check)
     if here.is_main_process:
         made = adapter.save(recipe, family)
         write_text(folder / "finished.txt", run_mark(recipe))
@@ -60,6 +62,18 @@ def main(recipe: Recipe) -> None:
         print(f"{recipe.train.method} result in {made}")
         print(next_command("evaluate"))
     here.destroy_process_group()
+
+
+def dataset_check(recipe: Recipe) -> Callable[[], None]:
+    """Says, whenever it is called, whether the dataset that training began with may still be learnt from."""
+    version = dataset_folder(recipe).resolve()
+
+    def check() -> None:
+        refuse_withdrawn(version, "training stops here; run: python -m prepare RECIPE, and train again")
+        if not version.is_dir():
+            raise UserError(f"{version}: made anew while training ran; run the same command again")
+
+    return check
 
 
 def run_mark(recipe: Recipe) -> str:
@@ -86,8 +100,11 @@ def start_afresh_if_changed(recipe: Recipe) -> None:
     if mark.exists() and mark.read_text(encoding="utf-8") != now:
         names = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
         old = next(path for path in names if not path.exists())
-        folder.rename(old)
-        print(f"the recipe, the dataset or the base changed: the earlier run is now in {old}")
+        if is_withdrawn(folder):  # features and weights of a voice that left
+            shutil.rmtree(folder)
+        else:
+            folder.rename(old)
+            print(f"the recipe, the dataset or the base changed: the earlier run is now in {old}")
     write_text(mark, now)
 
 

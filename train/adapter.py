@@ -15,8 +15,8 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset
-from recipes.provenance import file_digest, lineage, read_lineage, sign_folder
+from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register
+from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
 from train.checkpoints import full_disk_named
 from train.families import Family, Samples, Skip, open_family, pretrained
@@ -31,6 +31,7 @@ __all__ = [
     "open_dataset",
     "open_model",
     "open_recogniser",
+    "register",
     "resampled",
     "samples_of",
     "save",
@@ -104,6 +105,7 @@ def save(recipe: Recipe, family: Family) -> Path:
         os.replace(whole, old)
     os.replace(part, whole)
     shutil.rmtree(old, ignore_errors=True)
+    register(recipe, "adapter", file_digest(whole / "lineage.json"), whole, parents=[dataset_hash(recipe)])
     return whole
 
 
@@ -128,6 +130,8 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     Raises UserError when nothing has been trained, or the base's weights are not those trained on.
     """
     folder = adapter_folder(recipe)
+    if which == "adapter":
+        refuse_withdrawn(folder, "run: python -m prepare RECIPE, then python -m train RECIPE")
     if which == "base":
         if recipe.train.base is None:
             raise UserError("the recipe starts from `train.config`: there is no base model to compare with")

@@ -65,11 +65,13 @@ def fit(
     seed: int,
     on_probe: Callable[[int], dict[str, Any]] | None = None,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Progressed:
     """Train `family.model` in place and leave the best weights in it.
 
     Goes on from the newest checkpoint in `folder/checkpoints`. `on_probe(step)` returns figures for
-    the metrics; `on_row` sees every row of `folder/metrics.jsonl`. Raises UserError when the loss
+    the metrics; `on_row` sees every row of `folder/metrics.jsonl`; `check` is called every few steps
+    and raises UserError when the data may no longer be learnt from. Raises UserError when the loss
     stops being a number.
     """
     run = _begin(family, train, valid, settings, folder, seed, on_row)
@@ -82,6 +84,7 @@ def fit(
             loss = _step(run, list(itertools.islice(groups, settings.accumulate)))
             bar.update(task, completed=state.step, loss=loss)
             if _due(run, _LOG_EVERY):
+                check()
                 mean, state.losses = sum(state.losses) / len(state.losses), []
                 _note(run, loss=mean, lr=run.scheduler.get_last_lr()[0])
             if _due(run, settings.validate_every):

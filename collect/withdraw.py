@@ -1,0 +1,169 @@
+"""Take a consent back: `python -m collect.withdraw RECIPE CODE [--purpose PURPOSE ...]`.
+
+CODE is what the speaker's receipt says, or the speaker's code in the ledger. `python -m collect.withdraw
+RECIPE status` lists what withdrawals still ask for.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from collect.chain import Receipt
+from collect.consent import Event
+from collect.ledger import Ledger, open_ledger
+from collect.lineage import Task
+from recipes.command import run
+from recipes.provenance import file_digest, mark_withdrawn
+from recipes.records import PURPOSES, Purpose
+from recipes.schema import Recipe, UserError
+
+_BASE: Purpose = "store_prepare"  # without it nothing may be kept
+
+
+@dataclass(frozen=True)
+class WithdrawalReceipt:
+    """What a speaker is told: done, still to be done, cannot be recalled."""
+
+    speaker: str
+    day: date
+    purposes: tuple[str, ...]  # taken back; empty: all
+    clips: int  # recordings that cannot be read any more
+    tasks: tuple[Task, ...]
+    proof: Receipt
+
+    def text(self, language: str = "en") -> str:
+        """The receipt as plain text, in a language of the booth."""
+        say = {key: row.get(language, row["en"]) for key, row in _sentences().items()}
+        whole = not self.purposes
+        first = say["all"] if whole else say["some"].format(day="{day}", purposes=", ".join(self.purposes))
+        done = [say["blocked"], *([say["erased"].format(clips=self.clips)] if whole else [])]
+        done += [f"{task.kind}: {task.proof}" for task in self.tasks if task.state == "done"]
+        open_tasks = [task for task in self.tasks if task.state == "pending"]
+        pending = [say["task"].format(kind=task.kind, due=task.due) for task in open_tasks]
+        lines = [say["title"], "", first.format(day=self.day), ""]
+        for heading, items in ((say["done"], done), (say["pending"], pending or [say["nothing"]])):
+            lines += [f"{heading}:", *(f"  - {item}" for item in items)]
+        return "\n".join([*lines, f"{say['lost']}:", f"  - {say['copies']}", "", f"{say['proof']}: {self.proof}", ""])
+
+
+def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    with open_ledger(recipe) as ledger:
+        if arguments.code == "status":
+            return status(ledger)
+        speaker = ledger.speaker_of(arguments.code.upper()) or arguments.code
+        receipt = withdraw(ledger, speaker, arguments.purpose)
+    print(receipt.text())
+    for task in receipt.tasks:
+        print(f"{task.kind}, by {task.due}: {task.action}\n  {task.place}")
+    return 0
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("code", help="of a receipt or of a speaker; or the word `status`")
+    parser.add_argument(
+        "--purpose", action="append", choices=PURPOSES, help="take back this one only; can be repeated"
+    )
+
+
+def withdraw(ledger: Ledger, speaker: str, purposes: Sequence[Purpose] | None = None) -> WithdrawalReceipt:
+    """Take back some purposes of a speaker, or all. New use is blocked when the first event is written.
+
+    Taking back all, or leave to store, destroys the speaker's key. Run twice, or again after it was
+    interrupted, it goes on where it was. Raises UserError for a speaker that the ledger does not know.
+    """
+    past = ledger.consents(speaker)
+    if not past:
+        raise UserError(f"{speaker}: no such code in the ledger")
+    last = past[-1]
+    left = [purpose for purpose in last.purposes if purpose not in (purposes or PURPOSES)]
+    if last.state in ("withdrawn", "erased") or _BASE not in left:
+        return _withdraw_all(ledger, speaker, last)
+    clips = [clip.id for clip in ledger.clips(speaker)]
+    proof = ledger.record(_next(ledger, last, "narrowed", left))
+    tasks = ledger.plan(proof.number, clips, purposes)
+    _mark(tasks, ledger.now().date())
+    return WithdrawalReceipt(speaker, ledger.now().date(), tuple(purposes or ()), 0, tuple(tasks), proof)
+
+
+def status(ledger: Ledger) -> int:
+    """Look at what withdrawals asked for, close what is done, and print the rest. 1 when something is overdue."""
+    settle(ledger)
+    tasks = ledger.tasks()
+    pending = [task for task in tasks if task.state == "pending"]
+    today = ledger.now().date()
+    for task in pending:
+        late = " OVERDUE" if task.due < today else ""
+        print(f"{task.kind}, by {task.due}{late}: {task.action}\n  {task.place} ({task.clips} recordings in it)")
+    print(f"{len(pending)} pending, {len(tasks) - len(pending)} done")
+    return int(any(task.due < today for task in pending))
+
+
+def settle(ledger: Ledger) -> None:
+    """Finish withdrawals that were interrupted, and close the tasks whose artefact is no longer there."""
+    for speaker in ledger.speakers():
+        past = ledger.consents(speaker.code)
+        if past and past[-1].state == "withdrawn":
+            _withdraw_all(ledger, speaker.code, past[-1])
+    for task in ledger.tasks():
+        if task.state == "pending" and (proof := gone(task)):
+            ledger.close_task(task, "done", proof)
+
+
+def gone(task: Task) -> str | None:
+    """How it is known that an artefact is no longer where it was; None when it is, or cannot be looked at."""
+    place = Path(task.place)
+    if task.kind not in ("dataset", "adapter", "report", "listening_test"):
+        return None
+    if not place.exists():
+        return f"{place} is gone"
+    if task.kind == "dataset":
+        return None if place.resolve().name == task.artefact else f"{place} was made anew"
+    line = place / "lineage.json"
+    return None if line.is_file() and file_digest(line) in task.artefact else f"{place} was made anew"
+
+
+def _withdraw_all(ledger: Ledger, speaker: str, last: Event) -> WithdrawalReceipt:
+    clips = [clip.id for clip in ledger.clips(speaker)]
+    if last.state not in ("withdrawn", "erased"):
+        ledger.record(_next(ledger, last, "withdrawn", []))
+        last = ledger.consents(speaker)[-1]
+    number = ledger.number_of(speaker, "withdrawn")
+    tasks = ledger.plan(number, clips)
+    _mark(tasks, last.at.date())
+    if last.state != "erased":
+        ledger.record(_next(ledger, last, "erased", []))
+    ledger.erase([speaker])
+    return WithdrawalReceipt(speaker, last.at.date(), (), len(clips), tuple(tasks), ledger.receipt(number))
+
+
+def _next(ledger: Ledger, last: Event, state: str, purposes: list[Purpose]) -> Event:
+    """The event that follows; it says again whatever it does not change."""
+    values = {"state": state, "purposes": purposes, "at": ledger.now(), "recorded": None, "by": "self"}
+    return Event.model_validate(last.model_dump() | values)
+
+
+def _mark(tasks: Sequence[Task], day: date) -> None:
+    """Leave a mark in the folders of what was made, which every stage looks for before it uses it."""
+    for task in tasks:
+        if task.state == "pending" and gone(task) is None and task.kind != "label_studio":
+            mark_withdrawn(Path(task.place), day, task.clips)
+            if task.kind == "adapter":  # features and checkpoints lie beside it
+                mark_withdrawn(Path(task.place).parent, day, task.clips)
+
+
+@cache
+def _sentences() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = yaml.safe_load(
+        Path(__file__).with_name("withdrawal.yaml").read_text(encoding="utf-8")
+    )
+    return found
+
+
+if __name__ == "__main__":
+    run(main, __doc__ or "", options=options)
