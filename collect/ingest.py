@@ -25,6 +25,8 @@ from recipes.provenance import code_version, package_versions, write_text
 from recipes.records import LANGUAGES, PURPOSES, Clip
 from recipes.schema import Basis, Collect, Recipe, UserError
 
+_TOGETHER = 64  # recordings that wait for the disk together
+_TOGETHER_BYTES = 256 * 2**20
 _SHOWN = 20  # refusals printed; all of them are in refused.csv
 
 
@@ -55,10 +57,19 @@ def main(recipe: Recipe) -> int:
 
 
 def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict[str, tuple[Event, bool]]) -> Count:
-    """Take each row's recording into the ledger, or note why not."""
+    """Take each row's recording into the ledger, or note why not. Several are written at once."""
     count = Count()
     folder = settings.source.resolve()
     refusals: dict[str, str | None] = {}  # by speaker: why nothing of theirs may be kept
+    waiting: dict[str, tuple[Clip, Decoded]] = {}  # decoded and not yet written
+
+    def write() -> None:
+        if waiting:
+            ledger.add_all([(clip, sound.samples) for clip, sound in waiting.values()])
+        count.new += len(waiting)
+        count.hours += sum(sound.duration_s for _, sound in waiting.values()) / 3600
+        waiting.clear()
+
     with Progress(console=Console(stderr=True)) as progress:
         for entry in progress.track(rows, description="taking in"):
             try:
@@ -67,20 +78,28 @@ def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict
                     refusals[clip.speaker] = enrol(ledger, clip, entry, consents)
                 if refusal := refusals[clip.speaker]:
                     raise Refused(refusal)
-                known = ledger.clip(clip.id)
-                if known:
-                    update(ledger, known, clip)
-                    if not ledger.has_audio(known):
-                        ledger.restore(known, decode(data, settings.max_minutes).samples)
+                if clip.id in waiting:
+                    write()
+                if known := ledger.clip(clip.id):
+                    renew(ledger, settings, known, clip, data)
                     count.known += 1
                     continue
                 sound = decode(data, settings.max_minutes)
-                ledger.add(measured(clip, sound), sound.samples)
-                count.new += 1
-                count.hours += sound.duration_s / 3600
+                waiting[clip.id] = measured(clip, sound), sound
             except Refused as reason:
                 count.refused.append((entry.place, entry.values["file"] or "(no file)", str(reason)))
+            size = sum(sound.samples.nbytes for _, sound in waiting.values())
+            if len(waiting) == _TOGETHER or size > _TOGETHER_BYTES:
+                write()
+        write()
     return count
+
+
+def renew(ledger: Ledger, settings: Collect, known: Clip, clip: Clip, data: bytes) -> None:
+    """A clip met again: its facts as the table now has them, its audio if that was lost."""
+    update(ledger, known, clip)
+    if not ledger.has_audio(known):
+        ledger.restore(known, decode(data, settings.max_minutes).samples)
 
 
 def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:

@@ -318,28 +318,43 @@ class Ledger:
     # -------------------------------------------------- writing clips
 
     def add(self, clip: Clip, samples: NDArray[np.float32], upload: str | None = None) -> Clip:
-        """Keep a clip and its samples, float32 (n, channels): audio first, then the row. Returns it as kept.
+        """Keep a clip and its samples, float32 (n, channels), as `add_all` does. Returns it as kept.
 
-        When it returns, both survive a power cut. An `upload` that came before, or a clip that is here
-        already, is not kept twice. Raises KeyError when the speaker is not enrolled, Refused without a
-        consent to keep it.
+        An `upload` that came before, or a clip that is here already, is not kept twice.
         """
         if upload and (known := self.uploaded(upload)) and (found := self.clip(known)):
             return found
+        try:
+            return self.add_all([(clip, samples)], upload)[0]
+        except sa.exc.IntegrityError:  # another writer was first
+            return self.clip(clip.id) or clip
+
+    def add_all(self, sounds: Sequence[tuple[Clip, NDArray[np.float32]]], upload: str | None = None) -> list[Clip]:
+        """Keep clips with their samples, float32 (n, channels): audio first, then the rows. Returns them as kept.
+
+        When it returns, all survive a power cut. Raises KeyError when a speaker is not enrolled, Refused
+        without a consent to keep a clip; then none is kept.
+        """
+        for clip, _ in sounds:
+            self._keepable(clip)
+        bare = [vault.Sound(clip.speaker, clip.id, samples, clip.rate_hz) for clip, samples in sounds]
+        paths = vault.put(self._vault, self.keys, bare)
+        kept = [clip.model_copy(update={"audio": path}) for (clip, _), path in zip(sounds, paths, strict=True)]
+        with self._engine.begin() as connection:
+            if chain.end(connection)[0] != self._end:  # someone may have withdrawn while the files were written
+                self._refresh()
+                for clip in kept:
+                    self._keepable(clip)
+            rows = [{"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json()} for clip in kept]
+            connection.execute(tables.clips.insert(), rows)
+            if upload:
+                connection.execute(tables.uploads.insert().values(key=upload, clip=kept[0].id))
+        return kept
+
+    def _keepable(self, clip: Clip) -> None:
         if not self.permit(clip, "store_prepare"):
             self.speaker(clip.speaker)
             raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover store_prepare")
-        audio = vault.put(self._vault, self.keys, clip.speaker, clip.id, samples, clip.rate_hz)
-        kept = clip.model_copy(update={"audio": audio})
-        row = {"id": kept.id, "speaker": kept.speaker, "clip": kept.model_dump_json()}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(tables.clips.insert().values(**row))
-                if upload:
-                    connection.execute(tables.uploads.insert().values(key=upload, clip=kept.id))
-        except sa.exc.IntegrityError:  # another writer was first
-            return self.clip(kept.id) or kept
-        return kept
 
     def has_audio(self, clip: Clip) -> bool:
         """Whether the clip's file is where it should be."""
@@ -347,7 +362,7 @@ class Ledger:
 
     def restore(self, clip: Clip, samples: NDArray[np.float32]) -> None:
         """Keep the samples of a clip anew, whose file was lost."""
-        vault.put(self._vault, self.keys, clip.speaker, clip.id, samples, clip.rate_hz)
+        vault.put(self._vault, self.keys, [vault.Sound(clip.speaker, clip.id, samples, clip.rate_hz)])
 
     def amend(self, clip: Clip) -> None:
         """Write a clip's facts anew (a corrected transcript); its audio and speaker stay."""

@@ -3,7 +3,11 @@
 import io
 import os
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import soundfile
@@ -13,30 +17,53 @@ from collect.keys import KeyStore
 from recipes.schema import UserError
 
 _DAY_S = 86_400
+_WAITING = 8  # files that wait for the disk at once
 
 
-def put(folder: Path, keys: KeyStore, speaker: str, name: str, samples: NDArray[np.float32], rate_hz: int) -> str:
-    """Keep samples, float32 (n, channels), as encrypted 24-bit FLAC. Returns the path relative to the folder.
+@dataclass(frozen=True)
+class Sound:
+    """What is to be kept: samples, float32 (n, channels), under a speaker's key and a name."""
 
-    The bytes are on the disk, under their name, when this returns.
+    speaker: str
+    name: str
+    samples: NDArray[np.float32]
+    rate_hz: int
+
+
+def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
+    """Keep sounds as encrypted 24-bit FLAC. Returns their paths relative to the folder.
+
+    The bytes are on the disk, under their names, when this returns: each file is written beside, synced,
+    renamed, and then its folder is synced. Several sounds wait for the disk together.
     """
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(samples, -1, 1), rate_hz, "PCM_24", format="FLAC", compression_level=0.25)
-    path = folder / name[:2] / f"{name}.flac.sealed"
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sync(folder)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    paths = [folder / sound.name[:1] / f"{sound.name}.flac.sealed" for sound in sounds]
+    for parent in {path.parent for path in paths}:
+        if not parent.is_dir():
+            parent.mkdir(parents=True, exist_ok=True)
+            _sync(folder)
+    parts = [path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}") for path in paths]
     try:
-        with open(part, "wb") as file:
-            file.write(keys.seal(speaker, buffer.getvalue(), name))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        sealed = (keys.seal(sound.speaker, flac(sound), sound.name) for sound in sounds)
+        if len(sounds) == 1:
+            _write(parts[0], next(sealed))
+        else:
+            with ThreadPoolExecutor(_WAITING) as pool:
+                list(pool.map(_write, parts, sealed))
+        for part, path in zip(parts, paths, strict=True):
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
-    _sync(path.parent)
-    return path.relative_to(folder).as_posix()
+        for part in parts:
+            part.unlink(missing_ok=True)
+    for parent in {path.parent for path in paths}:
+        _sync(parent)
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def flac(sound: Sound) -> bytes:
+    """A sound as 24-bit FLAC."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(sound.samples, -1, 1), sound.rate_hz, "PCM_24", format="FLAC")
+    return buffer.getvalue()
 
 
 def get(folder: Path, keys: KeyStore, speaker: str, name: str, audio: str) -> bytes:
@@ -67,6 +94,13 @@ def sweep(folder: Path, known: set[str]) -> int:
             path.unlink()
             count += 1
     return count
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,9 @@ class Ledger:
         assert self.permit(clip, purpose)
         self.read.append(clip.source)
         return self.sound[clip.id]
+
+    def register(self, made: Any, clips: set[str]) -> None:
+        self.made = (made.id, clips)
 
     def speaker(self, code: str) -> SimpleNamespace:
         return SimpleNamespace(code=code, gender="female", age_band="30-44", synthetic=False)
