@@ -3,7 +3,6 @@
 import sys
 
 from evaluate import objective, report, results, stimuli, systems
-from evaluate.statistics import Figure
 from recipes.command import run
 from recipes.schema import Recipe
 
@@ -11,25 +10,29 @@ from recipes.schema import Recipe
 def main(recipe: Recipe) -> None:
     wanted, left_out = systems.items(recipe)
     names = systems.compared(recipe)
+    systems.forget(recipe)
     rendered = [one for name in names for one in systems.render(recipe, name, wanted)]
     measured = objective.measure(recipe, rendered)
-    figures = {"validation loss": objective.validation_losses(recipe, names)}
-    figures |= objective.figures(recipe, measured)
+    losses, unmeasured = objective.validation_losses(recipe, names)
+    figures = {"validation loss": losses} | objective.figures(recipe, measured)
     if not recipe.train.recognises:
         stimuli.make(recipe, rendered)
-    results.write(recipe, results.Results(len(wanted), left_out, figures, measured))
+    found = results.Results(len(wanted), left_out | unmeasured, figures, measured)
+    results.write(recipe, found)
     page = report.write(recipe)
-    summarise(recipe, figures, len(wanted), left_out)
+    summarise(found)
     print(f"report: {page}")
     if not recipe.train.recognises:
         print(f"listen: python -m evaluate.listen {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}")
 
 
-def summarise(recipe: Recipe, figures: dict[str, dict[str, Figure | None]], items: int, left_out: int) -> None:
+def summarise(found: results.Results) -> None:
     """Every figure with its 95 % interval, and the difference that matters last."""
-    print(f"{items} unseen sentences; {left_out} left out because training had them")
-    for metric, by_system in figures.items():
-        print(metric)
+    print(f"{found.items} unseen sentences")
+    for reason, count in found.left_out.items():
+        print(f"  left out: {count}, {reason}")
+    for metric, by_system in found.figures.items():
+        print(f"{metric}, with 95 % interval")
         for system, figure in by_system.items():
             print(f"  {system:<15} {figure if figure else 'nothing to measure'}")
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from evaluate.stimuli import Stimulus
 
+# Two systems a sentence. The difference that matters most is asked for twice as often as either other.
+_TURNS = (("adapter", "base"), ("adapter", "recordings"), ("adapter", "base"), ("base", "recordings"))
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -18,23 +21,43 @@ class Trial:
 
 
 def trials(stimuli: Sequence[Stimulus], seed: str) -> list[Trial]:
-    """A listener's trials, decided by their seed alone: each sentence by base and adapter, recordings by themselves.
+    """A listener's trials, decided by their seed alone.
 
-    The adapter is A in half of the pairs (in one more than half, or less, when their number is odd).
+    All trials of a test have one shape, for a page that looked different would tell what is on it: a pair of
+    clips for each sentence where every sentence has two, else each clip by itself. Of the pairs of two
+    systems, each is A in half (in one more than half, or less, when their number is odd).
     """
     draw = random.Random(seed)
-    by_item: dict[str, dict[str, Stimulus]] = {}
-    for stimulus in sorted(stimuli, key=lambda s: s.name):
-        by_item.setdefault(stimulus.item, {})[stimulus.system] = stimulus
-    pairs, singles = [], []
-    for systems in by_item.values():
-        if "base" in systems and "adapter" in systems:
-            pairs.append((systems["adapter"], systems["base"]))
-        else:
-            singles += [(one,) for name, one in systems.items() if name != "recordings"]
-        singles += [(one,) for name, one in systems.items() if name == "recordings"]
-    draw.shuffle(pairs)
-    sided = [pair if place % 2 else pair[::-1] for place, pair in enumerate(pairs, start=draw.randint(0, 1))]
-    order: list[tuple[Stimulus, ...]] = [*sided, *singles]
+    items = list(_by_item(stimuli).values())
+    order = _pairs(items, draw) if in_pairs(stimuli) else [(clip,) for clips in items for clip in clips.values()]
     draw.shuffle(order)
     return [Trial(clips[0].item, clips[0].text, clips[0].language, clips) for clips in order]
+
+
+def in_pairs(stimuli: Sequence[Stimulus]) -> bool:
+    """Whether every sentence has two clips to compare."""
+    return all(len(clips) > 1 for clips in _by_item(stimuli).values())
+
+
+def _by_item(stimuli: Sequence[Stimulus]) -> dict[str, dict[str, Stimulus]]:
+    found: dict[str, dict[str, Stimulus]] = {}
+    for stimulus in sorted(stimuli, key=lambda s: (s.item, s.system)):
+        found.setdefault(stimulus.item, {})[stimulus.system] = stimulus
+    return found
+
+
+def _pairs(items: list[dict[str, Stimulus]], draw: random.Random) -> list[tuple[Stimulus, ...]]:
+    """One pair of each item; which two of three systems, and on which sides, goes by turns."""
+    draw.shuffle(items)
+    by_systems: dict[tuple[str, ...], list[tuple[Stimulus, ...]]] = {}
+    turn = draw.randrange(len(_TURNS))
+    for clips in items:
+        systems = tuple(sorted(clips))
+        if len(clips) > 2:
+            systems, turn = _TURNS[turn % len(_TURNS)], turn + 1
+        by_systems.setdefault(systems, []).append(tuple(clips[system] for system in systems))
+    sided = []
+    for systems in sorted(by_systems):
+        first = draw.randint(0, 1)
+        sided += [pair[:: 1 if (place + first) % 2 else -1] for place, pair in enumerate(by_systems[systems])]
+    return sided

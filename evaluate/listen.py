@@ -6,6 +6,7 @@ elsewhere. A listener who comes back finds the same order at the same place.
 
 import hashlib
 import hmac
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,9 @@ from starlette.routing import Route
 
 from evaluate import stimuli
 from evaluate.answers import Answer, Answers, Listener
-from evaluate.design import Trial, trials
+from evaluate.design import Trial, in_pairs, trials
 from recipes.command import run
-from recipes.schema import Recipe, UserError
+from recipes.schema import Listen, Recipe, UserError
 from web.page import LANGUAGES, direction, page, safe, static, strings
 
 _PAGES = Path(__file__).parent / "pages"
@@ -31,10 +32,27 @@ _LABELS = "AB"
 
 def main(recipe: Recipe) -> None:
     app = application(recipe)
-    settings = recipe.evaluate.listen
-    print(f"listening test: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)")
-    print(f"afterwards: python -m evaluate.report {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}", flush=True)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+    with door(recipe.evaluate.listen) as listening:
+        print(f"listening test: {address(listening)}   (Ctrl-C ends it)")
+        print(f"afterwards: python -m evaluate.report {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}", flush=True)
+        settings = uvicorn.Config(app, log_level="warning", server_header=False)
+        uvicorn.Server(settings).run(sockets=[listening])
+
+
+def door(settings: Listen) -> socket.socket:
+    """The socket that browsers connect to; port 0 is any free one. Raises UserError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        where, cause = f"{settings.host}:{settings.port}", error.strerror or error
+        raise UserError(f"evaluate.listen: {where}: {cause}; try another: evaluate.listen.port=0") from None
+
+
+def address(listening: socket.socket) -> str:
+    """What to open in a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def application(recipe: Recipe) -> Starlette:
@@ -45,7 +63,12 @@ def application(recipe: Recipe) -> Starlette:
         found = stimuli.read(recipe)
     except OSError:
         raise UserError("no stimuli yet; run python -m evaluate on this recipe first") from None
-    test = Test(recipe, found, Answers(recipe), stimuli.secret(recipe))
+    if not found:
+        raise UserError("no sentence has a clip: evaluate.systems and evaluate.sentences leave nothing to listen to")
+    asked, pairs = recipe.evaluate.listen, in_pairs(found)
+    if not (asked.scale or (asked.preference and pairs)):
+        raise UserError("evaluate.listen: nothing is asked: set scale (or preference, of two systems) to true")
+    test = Test(recipe, found, Answers(recipe, stimuli.name_of_test(found)), stimuli.secret(recipe))
     routes = [
         Route("/", test.show),
         Route("/start", test.start, methods=["POST"]),
@@ -75,7 +98,7 @@ class Test:
         if listener is None:
             language = self.language(request)
             names = [(code, strings(code)["name"], code) for code in LANGUAGES]
-            return page(_PAGES, "start.html", language, languages=names)
+            return page(_PAGES, "start.html", language, languages=names, pairs=in_pairs(self.stimuli))
         order = self.order(listener)
         number = self.answers.given(listener) + 1
         if number > len(order):
@@ -117,8 +140,10 @@ class Test:
         clips = order[number - 1].clips if number <= len(order) else ()
         for label, clip in zip(_LABELS, clips, strict=False):
             if hmac.compare_digest(request.path_params["token"], self.token(listener, label, number)):
-                data = (self.recipe.folder("evaluate") / "stimuli" / f"{clip.name}.wav").read_bytes()
-                return part(data, request.headers.get("range"))
+                try:
+                    return part(stimuli.sound(self.recipe, clip), request.headers.get("range"))
+                except FileNotFoundError:  # evaluated anew since this server started
+                    break
         return Response(status_code=404)
 
     async def gone(self, request: Request, error: Exception) -> Response:

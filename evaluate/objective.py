@@ -1,16 +1,33 @@
 """Measurements on what systems said or wrote: error rates, duration, loss. Each with n and an interval."""
 
+import hashlib
+import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from evaluate.statistics import Figure, mean, ratio, ratio_difference
 from evaluate.systems import Rendered, System
+from recipes.provenance import write_text
+from recipes.records import Language
 from recipes.schema import Evaluate, Recipe
-from train.adapter import losses, open_dataset, open_model, open_recogniser, resampled, voice_of
+from train.adapter import (
+    base_hash,
+    losses,
+    normalise,
+    open_dataset,
+    open_model,
+    open_recogniser,
+    resampled,
+    voice_of,
+)
 
 _LOSS_ROWS = 100  # utterances of the validation split whose loss is measured one by one
 _BY_SPEAKER = 5  # speakers from which on they are the clusters, not sentences
@@ -35,27 +52,66 @@ class Measured:
 def measure(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Measured]:
     """Listen to generated speech with the recipe's recogniser, or read what a recogniser wrote; count errors."""
     name = recipe.evaluate.recogniser
-    judge = open_recogniser(name) if name and not recipe.train.recognises else None
+    judge = Judge(recipe, name) if name and not recipe.train.recognises else None
     results = []
-    for one in rendered:
-        heard = one.text if recipe.train.recognises else None
-        duration_s = 0.0
-        if one.samples is not None:
-            duration_s = len(one.samples) / one.rate_hz
-            if judge:
-                heard = judge.transcribe(resampled(one.samples, one.rate_hz, judge.rate_hz), one.item.language)
-        results.append(
-            Measured(
-                one.system,
-                one.item.id,
-                one.item.speaker,
-                one.item.text,
-                heard,
-                *errors(one.item.text, heard or ""),
-                duration_s,
-            )
-        )
+    for one in track(rendered, "measuring", console=Console(stderr=True), disable=not judge):
+        heard = one.text if recipe.train.recognises else judge.hear(one) if judge else None
+        if heard is not None:
+            heard = comparable(heard, one.item.language)
+        duration_s = len(one.samples) / one.rate_hz if one.samples is not None else 0.0
+        item, counts = one.item, errors(one.item.text, heard or "")
+        results.append(Measured(one.system, item.id, item.speaker, item.text, heard, *counts, duration_s))
+    if judge:
+        judge.forget()
     return results
+
+
+class Judge:
+    """A recogniser that hears generated speech; what it heard before is read from disk."""
+
+    def __init__(self, recipe: Recipe, name: str) -> None:
+        self.folder, self.name = recipe.folder("evaluate") / "heard", name
+        self.weights = base_hash(name) or name
+        self.model: Any = None
+        self.asked: set[Path] = set()
+
+    def hear(self, one: Rendered) -> str:
+        """What was said in a clip, as the recogniser writes it."""
+        assert one.samples is not None
+        content = f"{self.weights} {one.item.language} {one.rate_hz} ".encode() + one.samples.tobytes()
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
+        self.asked.add(path)
+        if not path.exists():
+            self.model = self.model or open_recogniser(self.name)
+            samples = resampled(one.samples, one.rate_hz, self.model.rate_hz)
+            heard = self.model.transcribe(samples, one.item.language)
+            write_text(path, json.dumps({"text": heard}, ensure_ascii=False))
+        found: str = json.loads(path.read_text(encoding="utf-8"))["text"]
+        return found
+
+    def forget(self) -> None:
+        """Remove what was heard in clips that are no longer compared."""
+        for path in set(self.folder.glob("*.json")) - self.asked:
+            path.unlink()
+
+
+_SCRIPTS = {"Arab": "ARABIC", "Tfng": "TIFINAGH", "Latn": "LATIN"}  # ISO 15924 and Unicode character names
+
+
+def comparable(heard: str, language: Language) -> str:
+    """What a recogniser wrote, in the form that the reference text has: no marks, one case, one spelling.
+
+    A word with a letter of another script stays as it was written, and so counts as wrong.
+    """
+    script = _SCRIPTS[language.split("-")[1]]
+    words = []
+    for word in unicodedata.normalize("NFC", heard).split():
+        letters = {unicodedata.name(letter, "").split(" ")[0] for letter in word if letter.isalpha()}
+        if letters <= {script, "LATIN", "MODIFIER"}:
+            words += normalise(word, language).split()
+        else:
+            words.append("".join(letter for letter in word if letter.isalnum()))
+    return " ".join(words)
 
 
 def errors(text: str, heard: str) -> tuple[int, int, int, int]:
@@ -111,8 +167,11 @@ def durations(
     return found
 
 
-def validation_losses(recipe: Recipe, systems: Sequence[System]) -> dict[str, Figure | None]:
-    """The loss of base and adapter on the validation split, utterance by utterance, and its paired difference."""
+def validation_losses(recipe: Recipe, systems: Sequence[System]) -> tuple[dict[str, Figure | None], dict[str, int]]:
+    """The loss of base and adapter on the validation split, utterance by utterance, and its paired difference.
+
+    With it, why some utterances were left out: reason → how many.
+    """
     data = open_dataset(recipe)["valid"]
     rows = [data[i] for i in range(min(len(data), _LOSS_ROWS))]
     values: dict[str, Any] = {}
@@ -121,25 +180,30 @@ def validation_losses(recipe: Recipe, systems: Sequence[System]) -> dict[str, Fi
             model = open_model(recipe, system)
             voices = {} if model.recognises else voice_of(model, recipe)
             values[system] = np.array(losses(model, rows, voices))
+    if not values:
+        return {}, {}
     kept = ~np.any([np.isnan(v) for v in values.values()], axis=0)
-    where = [row["speaker"] for row in rows] if many_speakers(rows) else [row["text_normalized"] for row in rows]
-    where = [w for w, keep in zip(where, kept, strict=True) if keep]
+    left_out = {
+        f"validation utterances beyond the first {_LOSS_ROWS}": len(data) - len(rows),
+        "validation utterances that the model cannot encode": int((~kept).sum()),
+    }
+    counted = [row for row, keep in zip(rows, kept, strict=True) if keep]
+    where = repeats([row["speaker"] for row in counted], [row["text_normalized"] for row in counted])
     settings, seed = recipe.evaluate, recipe.seed
     found = {system: mean(v[kept], where, settings.resamples, seed) for system, v in values.items()}
     if len(values) == 2:
         difference = values["adapter"][kept] - values["base"][kept]
         found["adapter - base"] = mean(difference, where, settings.resamples, seed)
-    return found
+    return found, {reason: count for reason, count in left_out.items() if count}
 
 
-def many_speakers(rows: Sequence[Any]) -> bool:
-    return len({row["speaker"] for row in rows}) >= _BY_SPEAKER
+def repeats(speakers: list[str], texts: list[str]) -> list[str]:
+    """The clusters of observations: their speakers where there are enough of them, else their sentences."""
+    return speakers if len(set(speakers)) >= _BY_SPEAKER else texts
 
 
 def clusters(rows: Sequence[Measured]) -> list[str]:
-    """What repeats: the speaker where there are enough of them, else the sentence."""
-    by_speaker = len({m.speaker for m in rows}) >= _BY_SPEAKER
-    return [m.speaker if by_speaker else m.text for m in rows]
+    return repeats([m.speaker for m in rows], [m.text for m in rows])
 
 
 def paired(measured: Sequence[Measured]) -> tuple[list[Measured], list[Measured]] | None:

@@ -21,7 +21,8 @@ from recipes.schema import Recipe
 
 _PAGES = Path(__file__).parent / "pages"
 _FONT = Path(__file__).parents[1] / "web" / "static" / "fonts" / "NotoSansTifinagh.woff2"
-_PLAYERS_MIB = 12.0  # of sound in the page; what does not fit is counted in it
+_PLAYERS_MIB = 13.0  # of sound in the page, as it is written there; what does not fit is counted
+_ORDER = ("base", "adapter", "recordings")
 
 
 def main(recipe: Recipe) -> None:
@@ -31,7 +32,7 @@ def main(recipe: Recipe) -> None:
 def write(recipe: Recipe) -> Path:
     """Write `report.html` and `report.json` from the results, and the ratings there are. Returns the page."""
     found = results.read(recipe)
-    answers = _answers(recipe)
+    answers, earlier = _answers(recipe)
     heard = listening(answers, recipe)
     rows, silent = players(recipe, found)
     folder = recipe.folder("evaluate")
@@ -40,16 +41,17 @@ def write(recipe: Recipe) -> Path:
         recipe=recipe,
         summary=summary(recipe, found, heard),
         results=found,
-        tables={"measured": found.figures, "heard by listeners": heard},
+        tables={"measured": found.figures, "heard": heard},
         plots=drawings(recipe, found, heard),
         players=rows,
         silent=silent,
         listeners=len({answer.listener for answer in answers}),
         answers=len(answers),
+        earlier=earlier,
         lineage=read_lineage(folder),
         font=base64.b64encode(_FONT.read_bytes()).decode(),
         nano="nano" in str(recipe.train.base),
-        show=show,
+        cells=cells,
     )
     data = {"results": asdict(found), "listening": {m: _plain(row) for m, row in heard.items()}}
     write_text(folder / "report.json", json.dumps(data, ensure_ascii=False, indent=1))
@@ -63,90 +65,106 @@ def write(recipe: Recipe) -> Path:
 def summary(recipe: Recipe, found: Results, heard: dict[str, dict[str, Figure | None]]) -> list[str]:
     """The finding in plain sentences: which is better, by how much, how sure, on what."""
     said = []
-    for metric, what in (("CER", "of 100 characters"), ("WER", "of 100 words")):
-        row = found.figures.get(metric, {})
-        base, adapter, gap = row.get("base"), row.get("adapter"), row.get("adapter - base")
-        if base and adapter and gap:
-            said.append(
-                f"{what.capitalize()}, {share(base)} are wrong with the base model and {share(adapter)} with the "
-                f"{recipe.train.method} adapter: {verdict(gap, 100)}, on {gap.n} unseen sentences."
-            )
-            break
-        if adapter:
-            said.append(f"{what.capitalize()}, {share(adapter)} are wrong, on {adapter.n} unseen sentences.")
-            break
+    row = found.figures.get("CER", {})
+    base, adapter, gap = row.get("base"), row.get("adapter"), row.get("adapter - base")
+    if base and adapter and gap:
+        said.append(
+            f"{verdict(gap, 100, 'wrong characters of 100')}, on the same {gap.n} unseen sentences: "
+            f"{share(adapter)} with it, {share(base)} with the base model."
+        )
+    elif adapter:
+        said.append(f"Of 100 characters, {share(adapter)} are wrong, on {adapter.n} unseen sentences.")
     loss = found.figures.get("validation loss", {}).get("adapter - base")
     if loss:
-        said.append(f"The loss on {loss.n} validation utterances: {verdict(loss, 1)}.")
+        said.append(f"{verdict(loss, 1, 'loss')}, on {loss.n} validation utterances.")
     recordings = found.figures.get("CER", {}).get("recordings")
     if recordings:
         said.append(
             f"The recogniser that counted is itself wrong on {share(recordings)} of 100 characters of recordings."
         )
-    liked = heard.get("preferred over base", {}).get("adapter")
-    said.append(
-        f"Listeners preferred the adapter in {share(liked)} of 100 pairs (no difference counts as half)."
-        if liked
-        else "Nobody has listened yet: how it sounds to people is not known."
-    )
-    if found.left_out:
-        said.append(f"{found.left_out} sentences were left out because training had the same ones.")
+    if not recipe.train.recognises:
+        said.append(_preference(heard.get("preferred over base", {}).get("adapter")))
+    said += [f"Left out: {count}, {reason}." for reason, count in found.left_out.items()]
     return said
 
 
-def verdict(gap: Figure, scale: float) -> str:
+def _preference(liked: Figure | None) -> str:
+    """Whether listeners preferred the adapter."""
+    if liked is None:
+        return "Nobody has compared them by ear yet: how they sound to people is not known."
+    said = f"Listeners preferred the adapter in {share(liked)} of 100 pairs, {liked.n} in all; no difference is half."
+    if liked.low is not None and liked.high is not None:
+        told = not liked.low <= 0.5 <= liked.high
+    else:
+        told = liked.all_alike and liked.value != 0.5
+    return said if told else said + " That does not tell which of the two they prefer."
+
+
+def verdict(gap: Figure, scale: float, what: str) -> str:
     """A difference adapter - base, less is better, in words with its interval."""
     if gap.low is None or gap.high is None:
-        return f"a difference of {gap.value * scale:+.2f}, with not enough data to say how sure"
+        return f"The adapter gives {gap.value * scale:+.2f} {what} against the base ({gap.why})"
     if not gap.apart_from_zero:
         span = f"95 % interval {gap.low * scale:+.2f} to {gap.high * scale:+.2f}"
-        return f"no difference can be told ({gap.value * scale:+.2f}, {span})"
+        return f"No difference between adapter and base can be told ({gap.value * scale:+.2f} {what}, {span})"
     near, far = sorted((abs(gap.low) * scale, abs(gap.high) * scale))
-    better = "better" if gap.value < 0 else "worse"
-    return f"the adapter is {better} by {abs(gap.value) * scale:.2f} (95 % interval {near:.2f} to {far:.2f})"
+    better, less = ("better", "less") if gap.value < 0 else ("worse", "more")
+    if what != "loss":
+        less = "fewer" if gap.value < 0 else "more"
+    by = f"{abs(gap.value) * scale:.2f} {less} {what} (95 % interval {near:.2f} to {far:.2f})"
+    return f"The adapter is {better} than the base: {by}"
 
 
 def share(figure: Figure) -> str:
     """A rate as of a hundred, with its interval."""
     if figure.low is None or figure.high is None:
-        return f"{figure.value * 100:.1f} (too few for an interval)"
+        return f"{figure.value * 100:.1f} ({figure.why})"
     return f"{figure.value * 100:.1f} ({figure.low * 100:.1f} to {figure.high * 100:.1f})"
 
 
-def show(figure: Figure | None) -> str:
-    """A figure for a table."""
-    return "nothing to measure" if figure is None else str(figure)
+def cells(figure: Figure | None) -> tuple[str, str, str]:
+    """A figure for a table: its value, its interval or why there is none, and its n."""
+    if figure is None:
+        return "", "nothing to measure", "0"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}", figure.why or "", str(figure.n)
+    return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", str(figure.n)
 
 
 # ---------------------------------------------------------------- what people heard
 
 
 def listening(answers: list[Answer], recipe: Recipe) -> dict[str, dict[str, Figure | None]]:
-    """Mean rating by system, and how often the adapter was preferred; listeners and sentences both drawn anew."""
-    settings = recipe.evaluate
+    """Mean rating by system, and how often each was preferred; listeners and sentences are both drawn anew."""
+
+    def figure(points: list[tuple[float, Answer]]) -> Figure | None:
+        values, who, what = zip(*((value, a.listener, a.item) for value, a in points), strict=True)
+        return crossed_mean(values, who, what, recipe.evaluate.resamples, recipe.seed)
+
     table: dict[str, dict[str, Figure | None]] = {}
-    for system in ("base", "adapter", "recordings"):
-        rated = [a for a in answers if system in a.ratings]
-        if rated:
-            values, who, what = zip(*((a.ratings[system], a.listener, a.item) for a in rated), strict=True)
-            figure = crossed_mean(values, who, what, settings.resamples, recipe.seed)
-            table.setdefault("mean rating, 1 to 5", {})[system] = figure
-    chosen = [a for a in answers if a.preferred]
-    if chosen:
-        worth = {"adapter": 1.0, "none": 0.5}
-        points = [worth.get(str(a.preferred), 0.0) for a in chosen]
-        who, what = zip(*((a.listener, a.item) for a in chosen), strict=True)
-        figure = crossed_mean(points, who, what, settings.resamples, recipe.seed)
-        table["preferred over base"] = {"adapter": figure}
+    for system in _ORDER:
+        if rated := [(float(a.ratings[system]), a) for a in answers if system in a.ratings]:
+            table.setdefault("mean rating, 1 to 5", {})[system] = figure(rated)
+    both = [
+        (float(a.ratings["adapter"] - a.ratings["base"]), a) for a in answers if {"adapter", "base"} <= {*a.ratings}
+    ]
+    if both:
+        table["mean rating, 1 to 5"]["adapter - base"] = figure(both)
+    for other in ("base", "recordings"):
+        for system in ("adapter", "base"):
+            pairs = [a for a in answers if a.preferred and system != other and {*a.systems} == {system, other}]
+            if points := [(0.5 if a.preferred == "none" else float(a.preferred == system), a) for a in pairs]:
+                table.setdefault(f"preferred over {other}", {})[system] = figure(points)
     return table
 
 
-def _answers(recipe: Recipe) -> list[Answer]:
-    if not (recipe.folder("evaluate") / "answers.sqlite").is_file():
-        return []
-    answers = Answers(recipe)
+def _answers(recipe: Recipe) -> tuple[list[Answer], int]:
+    """The answers on these stimuli, and how many there are on earlier ones."""
+    if not (recipe.folder("evaluate") / "answers.sqlite").is_file() or recipe.train.recognises:
+        return [], 0
+    answers = Answers(recipe, stimuli.name_of_test(stimuli.read(recipe)))
     try:
-        return answers.all()
+        return answers.all(), answers.of_other_tests()
     finally:
         answers.close()
 
@@ -158,8 +176,8 @@ def drawings(recipe: Recipe, found: Results, heard: dict[str, dict[str, Figure |
     """The plots of the page, as SVG."""
     drawn = [plots.curves(recipe.folder("train") / "metrics.jsonl")]
     for metric, row in {**found.figures, **heard}.items():
-        reference = {"duration ratio": 1.0, "preferred over base": 0.5}.get(metric)
-        if any(row.get(name) for name in ("base", "adapter", "recordings")):
+        reference = {"duration ratio": 1.0}.get(metric, 0.5 if metric.startswith("preferred") else None)
+        if any(row.get(name) for name in _ORDER):
             drawn.append(plots.intervals(metric, row, reference))
     return [one for one in drawn if one]
 
@@ -174,10 +192,9 @@ def players(recipe: Recipe, found: Results) -> tuple[list[dict[str, Any]], int]:
         row = rows.setdefault(one.item, {"text": one.text, "direction": _direction(one.text), "systems": []})
         sound = None
         if clip := clips.get((one.item, one.system)):
-            data = _compressed((recipe.folder("evaluate") / "stimuli" / f"{clip.name}.wav").read_bytes())
-            if len(data) < left:
-                left -= len(data)
-                sound = base64.b64encode(data).decode()
+            if left > 0:
+                sound = base64.b64encode(_compressed(stimuli.sound(recipe, clip))).decode()
+                left -= len(sound)
             else:
                 silent += 1
         rate = one.char_edits / one.chars if one.heard is not None and one.chars else None

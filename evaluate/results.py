@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from pydantic import TypeAdapter, ValidationError
+
 from evaluate.objective import Measured
 from evaluate.statistics import Figure
 from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, write_text
@@ -16,7 +18,7 @@ class Results:
     """Figures by metric and system, and the items behind them."""
 
     items: int
-    left_out: int  # sentences that training had too
+    left_out: dict[str, int]  # reason → how many
     figures: dict[str, dict[str, Figure | None]]
     measured: Sequence[Measured]
 
@@ -26,6 +28,9 @@ def write(recipe: Recipe, results: Results) -> None:
     folder = recipe.folder("evaluate")
     write_text(folder / "results.json", json.dumps(asdict(results), ensure_ascii=False, indent=1))
     made = adapter_folder(recipe)
+    if not made.is_dir():  # the base alone was measured
+        sign_folder(recipe, folder, lineage(recipe, "report", base=recipe.train.base))
+        return
     line = read_lineage(made)
     sign_folder(
         recipe,
@@ -44,13 +49,13 @@ def write(recipe: Recipe, results: Results) -> None:
 
 
 def read(recipe: Recipe) -> Results:
-    """The results of a recipe. Raises UserError when it was not evaluated yet."""
+    """The results of a recipe. Raises UserError when it was not evaluated yet, or by another version."""
     path = recipe.folder("evaluate") / "results.json"
     if not path.is_file():
         raise UserError(f"{path}: no results yet; run python -m evaluate on this recipe first")
-    data = json.loads(path.read_text(encoding="utf-8"))
-    figures = {
-        metric: {system: Figure(**figure) if figure else None for system, figure in row.items()}
-        for metric, row in data["figures"].items()
-    }
-    return Results(data["items"], data["left_out"], figures, [Measured(**row) for row in data["measured"]])
+    try:
+        return TypeAdapter(Results).validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(
+            f"{path}: not as this version writes it; run python -m evaluate on this recipe again"
+        ) from None

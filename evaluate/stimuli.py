@@ -1,5 +1,6 @@
 """Clips for listening: alike in rate, level, silence and container, so that nothing but the speech differs."""
 
+import hashlib
 import hmac
 import io
 import json
@@ -9,14 +10,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyloudnorm
 from numpy.typing import NDArray
 
 from evaluate.systems import Rendered
-from recipes.provenance import write_text
+from recipes.provenance import digest
 from recipes.schema import Recipe
 from train.adapter import resampled
 
@@ -40,22 +40,35 @@ class Stimulus:
 
 
 def make(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Stimulus]:
-    """Write the stimuli and their key; returns them. Names are made with a secret, and mean nothing without it."""
+    """Write the stimuli and their key; returns them.
+
+    Names are made of the content with a secret: another sound has another name, and a name tells nothing.
+    """
     folder = recipe.folder("evaluate") / "stimuli"
     folder.mkdir(parents=True, exist_ok=True)
     hidden = secret(recipe)
     spoken = [one for one in rendered if one.samples is not None]
     made = []
     for one, wave in zip(spoken, alike(spoken, recipe.evaluate.loudness_lufs), strict=True):
-        code = hmac.new(hidden, f"{one.system} {one.item.id}".encode(), "sha256").hexdigest()[:24]
+        content = f"{one.system} {one.item.id} {hashlib.sha256(wave).hexdigest()}"
+        code = hmac.new(hidden, content.encode(), "sha256").hexdigest()[:24]
         _write(folder / f"{code}.wav", wave)
         made.append(Stimulus(code, one.system, one.item.id, one.item.text, one.item.language))
+    rows = [vars(stimulus) for stimulus in made]
+    _write(_key(recipe), json.dumps(rows, ensure_ascii=False, indent=1).encode(), mode=0o600)
     for stray in {path.stem for path in folder.glob("*.wav")} - {s.name for s in made}:
         (folder / f"{stray}.wav").unlink()
-    key = _key(recipe)
-    write_text(key, json.dumps([vars(stimulus) for stimulus in made], ensure_ascii=False, indent=1))
-    key.chmod(0o600)
     return made
+
+
+def name_of_test(stimuli: Sequence[Stimulus]) -> str:
+    """A name for a test with these stimuli: answers to other ones say nothing of them."""
+    return digest(stimulus.name for stimulus in stimuli)[:16]
+
+
+def sound(recipe: Recipe, stimulus: Stimulus) -> bytes:
+    """A stimulus as WAV. Raises OSError when another evaluation has replaced it."""
+    return (recipe.folder("evaluate") / "stimuli" / f"{stimulus.name}.wav").read_bytes()
 
 
 def read(recipe: Recipe) -> list[Stimulus]:
@@ -118,7 +131,12 @@ def secret(recipe: Recipe) -> bytes:
     return path.read_bytes()
 
 
-def _write(path: Path, data: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write beside, then rename; for its owner alone from the first byte on, where `mode` says so."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +16,20 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from recipes.provenance import file_digest, write_text
+from recipes.provenance import digest, file_digest, write_text
+from recipes.records import Language
 from recipes.schema import Recipe, UserError
-from train.adapter import adapter_folder, base_hash, normalise, open_dataset, open_model, samples_of, voice_of
+from train.adapter import (
+    adapter_folder,
+    base_hash,
+    base_revision,
+    decode,
+    normalise,
+    open_dataset,
+    open_model,
+    samples_of,
+    voice_of,
+)
 
 System = Literal["base", "adapter", "recordings"]
 
@@ -27,13 +39,15 @@ class Item:
     """One sentence that all systems say, or one recording that all hear."""
 
     text: str  # normalised
-    language: str
+    language: Language
     speaker: str  # whose voice says it
     row: Any = None  # the dataset's row, where there is a recording
+    heard: bool = False  # by recognisers: then the recording counts, not the sentence alone
 
     @property
     def id(self) -> str:
-        return hashlib.sha256(f"{self.speaker} {self.text}".encode()).hexdigest()[:16]
+        content = [self.speaker, self.text, *([self.row["id"]] if self.heard else [])]
+        return hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -47,27 +61,34 @@ class Rendered:
     text: str = ""
 
 
-def items(recipe: Recipe) -> tuple[list[Item], int]:
-    """What is evaluated, and how many were left out because training had the same sentence.
+def items(recipe: Recipe) -> tuple[list[Item], dict[str, int]]:
+    """What is evaluated, and what was left out: reason → how many.
 
     Recognisers hear the test split; generators say its sentences and those of `evaluate.sentences`.
     """
-    data = open_dataset(recipe)
+    data, hears = open_dataset(recipe), recipe.train.recognises
     seen = set(data["train"]["text_normalized"]) | set(data["valid"]["text_normalized"])
-    found = [Item(row["text_normalized"], row["language"], row["speaker"], row) for row in data["test"]]
-    if recipe.evaluate.sentences and not recipe.train.recognises:
+    found = [Item(row["text_normalized"], row["language"], row["speaker"], row, hears) for row in data["test"]]
+    if recipe.evaluate.sentences and not hears:
         voice = Counter(data["train"]["speaker"]).most_common(1)[0][0]
         found += [Item(text, language, voice) for text, language in sentences(recipe)]
-    unseen = [item for item in found if item.text not in seen]
-    if not unseen:
+    unseen = [item for item in found if item.text and item.text not in seen]
+    once = list({item.id: item for item in reversed(unseen)}.values())[::-1]  # the first of each, with its recording
+    kept = once[: recipe.evaluate.max_sentences]
+    if not kept:
         raise UserError("no unseen sentence to evaluate: give prepare.split.test a share, or evaluate.sentences")
-    return list({item.id: item for item in unseen}.values())[: recipe.evaluate.max_sentences], len(found) - len(
-        unseen
-    )
+    empty = sum(not item.text for item in found)
+    left_out = {
+        "training had the same sentence": len(found) - empty - len(unseen),
+        "the same sentence twice": len(unseen) - len(once),
+        "more than evaluate.max_sentences": len(once) - len(kept),
+        "no letter of the language in the line": empty,
+    }
+    return kept, {reason: count for reason, count in left_out.items() if count}
 
 
-def sentences(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The unseen sentences of the recipe's text file, normalised, with their language."""
+def sentences(recipe: Recipe) -> Iterator[tuple[str, Language]]:
+    """The sentences of the recipe's text file, normalised, with their language; blank lines passed over."""
     path, language = recipe.evaluate.sentences, recipe.evaluate.language
     if path is None:
         return
@@ -75,25 +96,33 @@ def sentences(recipe: Recipe) -> Iterator[tuple[str, str]]:
         raise UserError("evaluate.language: say in which language and script evaluate.sentences is written")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise UserError(f"{path}: no such file (evaluate.sentences)") from None
-    for line in lines:
-        if text := normalise(line, language):
-            yield text, language
+    except (OSError, UnicodeDecodeError) as error:
+        cause = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"{path}: {cause} (evaluate.sentences)") from None
+    for line in filter(str.strip, lines):
+        yield normalise(line, language), language
 
 
 def compared(recipe: Recipe) -> list[System]:
-    """The systems of the recipe that exist: a model from a `config` has no base, recognition no recordings."""
+    """The systems of the recipe that exist: a model from a `config` has no base, recognition no recordings.
+
+    Raises UserError when none is left.
+    """
     absent: set[System] = set()
     if recipe.train.base is None:
         absent.add("base")
     if recipe.train.recognises:
         absent.add("recordings")
-    return [system for system in recipe.evaluate.systems if system not in absent]
+    found = [system for system in dict.fromkeys(recipe.evaluate.systems) if system not in absent]
+    if not found:
+        raise UserError(
+            f"evaluate.systems: nothing to evaluate; this recipe has no {' and no '.join(sorted(absent))}"
+        )
+    return found
 
 
 def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]:
-    """All items by one system. What was rendered before by the same weights is read from disk."""
+    """All items by one system. What the same weights rendered before, of the same data, is read from disk."""
     if system == "recordings":
         rate = recipe.prepare.rate_hz
         return [Rendered(system, i, recorded(i), rate) for i in wanted if i.row is not None]
@@ -114,18 +143,26 @@ def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]
 
 def recorded(item: Item) -> NDArray[np.float32]:
     """The recording of an item, at the dataset's rate."""
-    from train.adapter import decode
-
     return decode(item.row["audio"])
 
 
 def identity(recipe: Recipe, system: System) -> str:
-    """A name for the weights of a system: other weights, other name."""
-    settings = recipe.train
-    parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{settings.revision}"]
+    """A name for what decides a system's output: its weights, and the utterances its voices come from."""
+    settings, data = recipe.train, open_dataset(recipe)
+    parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{base_revision(settings)}"]
+    parts += [recipe.digest("prepare"), digest(name for split in data.values() for name in split["id"])]
+    parts += [str(settings.vocoder), str(settings.speaker_encoder)]
     if system == "adapter":
         parts += [file_digest(path) for path in sorted(adapter_folder(recipe).glob("*.safetensors"))]
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def forget(recipe: Recipe) -> None:
+    """Remove what other weights, or other data, rendered: a voice that left must not live on here."""
+    kept = {identity(recipe, "base"), identity(recipe, "adapter")}
+    for folder in (recipe.folder("evaluate") / "rendered").glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder)
 
 
 def _file(recipe: Recipe, folder: Path, item: Item) -> Path:

@@ -243,7 +243,7 @@ class Evaluate(Section):
     max_sentences: PositiveInt = 50
     recogniser: ModelName | None = None  # hears generated speech, for its error rate
     loudness_lufs: float = Field(-26.0, lt=0)
-    resamples: PositiveInt = 2000  # of the bootstrap
+    resamples: int = Field(2000, ge=100)  # of the bootstrap
     listen: Listen = Listen()
 
 

@@ -1,11 +1,13 @@
 """The listening page: blind, balanced, kept, resumable; and a whole session in a browser."""
 
+import contextlib
 import json
 import re
-import socket
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ import yaml
 from starlette.testclient import TestClient
 
 from evaluate import listen, report, stimuli
-from evaluate.answers import Answers
+from evaluate.answers import Answer, Answers
 from evaluate.design import trials
-from evaluate.systems import Item, Rendered
+from evaluate.stimuli import Stimulus
+from evaluate.systems import Item, Rendered, System
 from recipes.schema import Recipe, UserError, load
 from tests.conftest import needs
 from web.page import LANGUAGES, strings
 
-TEXTS = ["ⴰⵣⵓⵍ ⴰ ⴱⴰⴱⴰ", "ⵉⵎⵎⵉ ⵜⵙⵙⵏⵡⴰ ⴰⵖⵔⵓⵎ", "السلام عليكم", "فين غادي"]
+TEXTS = ["ⴰⵣⵓⵍ ⴰ ⴱⴰⴱⴰ", "ⵉⵎⵎⵉ ⵜⵙⵙⵏⵡⴰ ⴰⵖⵔⵓⵎ", "ⵎⴰⵏⵣⴰ ⵜⵉⴳⵎⵎⵉ", "السلام عليكم", "فين غادي", "شحال هادا"]
 SECRETS = re.compile(r"\b(adapter|base(?!-uri)|recordings?|systems?(?!-ui)|synthetic)\b")
 
 
@@ -34,7 +37,7 @@ def speech(seed: int, seconds: float = 0.6) -> np.ndarray:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """A recipe whose stimuli are there: four sentences by base and adapter, two of them recorded."""
+    """A recipe whose stimuli are there: six sentences by base and adapter, three of them recorded."""
     whole = {
         "name": "t",
         "work_dir": str(tmp_path / "work"),
@@ -44,14 +47,32 @@ def recipe(tmp_path: Path) -> Recipe:
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(whole))
     found = load(tmp_path / "recipe.yaml")
-    rendered = []
-    for number, text in enumerate(TEXTS):
-        item = Item(text, "zgh-Tfng" if number < 2 else "ary-Arab", "s1")
-        rendered += [Rendered(s, item, speech(number), 16_000) for s in ("base", "adapter")]
-        if number % 2:
-            rendered.append(Rendered("recordings", item, speech(number + 9), 16_000))
-    stimuli.make(found, rendered)
+    stimuli.make(found, rendered(range(len(TEXTS))))
     return found
+
+
+def rendered(numbers: Iterable[int], *systems: System, seed: int = 0) -> list[Rendered]:
+    """Sentences by some systems; by base and adapter, and every other one recorded, where none are named."""
+    found = []
+    for number in numbers:
+        item = Item(TEXTS[number], "zgh-Tfng" if number < 3 else "ary-Arab", "s1")
+        some: list[System] = ["base", "adapter", "recordings"] if number % 2 else ["base", "adapter"]
+        for place, system in enumerate(systems or some):
+            found.append(Rendered(system, item, speech(seed + 9 * place + number), 16_000))
+    return found
+
+
+def kept(recipe: Recipe) -> list[Answer]:
+    """The answers to the test that the stimuli make now."""
+    answers = opened(recipe)
+    try:
+        return answers.all()
+    finally:
+        answers.close()
+
+
+def opened(recipe: Recipe) -> Answers:
+    return Answers(recipe, stimuli.name_of_test(stimuli.read(recipe)))
 
 
 @pytest.fixture
@@ -118,10 +139,32 @@ def test_sides_are_balanced_and_the_order_is_the_listeners_own(recipe: Recipe) -
     for seed in range(20):
         order = trials(found, str(seed))
         assert order == trials(found[::-1], str(seed))
-        pairs = [trial for trial in order if len(trial.clips) == 2]
-        assert sum(trial.clips[0].system == "adapter" for trial in pairs) == len(pairs) / 2
+        sides: dict[frozenset[str], Counter[str]] = {}
+        for trial in order:
+            assert len({clip.item for clip in trial.clips}) == 1
+            sides.setdefault(frozenset(clip.system for clip in trial.clips), Counter())[trial.clips[0].system] += 1
+        for pair, first in sides.items():
+            one, other = (first[system] for system in pair)
+            assert abs(one - other) == (one + other) % 2
         orders.add(tuple(trial.item for trial in order))
     assert len(orders) > 10
+
+
+def test_every_trial_has_the_same_shape_or_the_page_would_tell_which_system_it_plays(recipe: Recipe) -> None:
+    order = trials(stimuli.read(recipe), "1")
+    assert sorted(trial.text for trial in order) == sorted(TEXTS)
+    assert {len(trial.clips) for trial in order} == {2}
+    lone = stimuli.make(recipe, rendered([0, 2], "adapter") + rendered([1], "adapter", "recordings"))
+    order = trials(lone, "1")
+    assert [len(trial.clips) for trial in order] == [1, 1, 1, 1]
+    assert {trial.clips[0].name for trial in order} == {clip.name for clip in lone}
+
+
+def test_adapter_and_base_meet_twice_as_often_as_either_meets_recordings(recipe: Recipe) -> None:
+    found = [Stimulus(f"{n}{s}", s, str(n), "text", "ary-Arab") for n in range(40) for s in ("base", "adapter")]
+    found += [Stimulus(f"{n}r", "recordings", str(n), "text", "ary-Arab") for n in range(40)]
+    met = Counter("-".join(sorted(clip.system for clip in trial.clips)) for trial in trials(found, "1"))
+    assert met == {"adapter-base": 20, "adapter-recordings": 10, "base-recordings": 10}
 
 
 def test_stimuli_are_alike_in_level_and_silence(recipe: Recipe) -> None:
@@ -145,10 +188,9 @@ def test_answers_are_kept_by_system_and_a_second_send_changes_nothing(client: Te
     first = begin(client)
     answer(client, first)
     answer(client, first, prefer="none")  # the browser's back button, and send again
-    (kept,) = Answers(recipe).all()
-    assert kept.number == 1 and set(kept.ratings.values()) == {4}
-    if len(kept.systems) == 2:
-        assert kept.preferred == kept.systems[0]
+    (given,) = kept(recipe)
+    assert given.number == 1 and set(given.ratings.values()) == {4} and len(given.systems) == 2
+    assert given.preferred == given.systems[0]
 
 
 def test_a_listener_who_comes_back_goes_on_where_they_were(client: TestClient, recipe: Recipe) -> None:
@@ -161,7 +203,7 @@ def test_an_answer_out_of_range_is_not_kept(client: TestClient, recipe: Recipe) 
     text = begin(client)
     label = re.findall(r'name="rating(\w)"', text)[0]
     assert answer(client, text, **{f"rating{label}": "9"}) == text
-    assert Answers(recipe).all() == []
+    assert kept(recipe) == []
 
 
 def test_forms_from_elsewhere_and_other_hosts_are_refused(client: TestClient, recipe: Recipe) -> None:
@@ -169,7 +211,7 @@ def test_forms_from_elsewhere_and_other_hosts_are_refused(client: TestClient, re
     hidden = dict(re.findall(r'name="(number|form)" value="([^"]+)"', text))
     client.post("/answer", data=hidden | {"ratingA": "5"}, headers={"origin": "http://evil.example"})
     answer(client, text, form="0" * 32)
-    assert Answers(recipe).all() == []
+    assert kept(recipe) == []
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
@@ -190,18 +232,142 @@ def test_ratings_reach_the_report(client: TestClient, recipe: Recipe) -> None:
     while "/clip/" in text:
         text = answer(client, text)
     assert strings("en")["thanks"] in text
-    table = report.listening(Answers(recipe).all(), recipe)
+    given = kept(recipe)
+    table = report.listening(given, recipe)
     rating = table["mean rating, 1 to 5"]["adapter"]
-    assert rating and rating.value == 4 and rating.n == 4
+    assert rating and rating.value == 4 and rating.n == sum("adapter" in one.systems for one in given)
+    gap = table["mean rating, 1 to 5"]["adapter - base"]
+    both = [one for one in given if {*one.systems} == {"adapter", "base"}]
+    assert gap and gap.value == 0 and gap.n == len(both)
+    liked = table["preferred over base"]["adapter"]
+    assert liked and liked.n == len(both)
+    assert liked.value == sum(one.systems[0] == "adapter" for one in both) / len(both)  # each time A was chosen
+
+
+def test_a_listener_who_hears_no_difference_is_half_a_vote_for_each(recipe: Recipe) -> None:
+    said = ["adapter", "adapter", "none", "base"]
+    answers = [Answer("l", n, str(n), ["base", "adapter"], {}, one) for n, one in enumerate(said)]
+    answers.append(Answer("l", 9, "9", ["recordings", "adapter"], {}, "recordings"))
+    table = report.listening(answers, recipe)
+    assert str(table["preferred over base"]["adapter"]) == "0.625 (not enough data for an interval, n = 4)"
+    assert str(table["preferred over recordings"]["adapter"]) == "0.000 (not enough data for an interval, n = 1)"
+
+
+# ---------------------------------------------------------------- answers belong to what was heard
+
+
+def test_the_same_clips_make_the_same_test_and_their_answers_stay(client: TestClient, recipe: Recipe) -> None:
+    before = stimuli.read(recipe)
+    answer(client, begin(client))
+    assert stimuli.make(recipe, rendered(range(len(TEXTS)))) == before
+    assert len(kept(recipe)) == 1
+
+
+def test_a_name_says_nothing_without_the_secret(recipe: Recipe) -> None:
+    before = {clip.name for clip in stimuli.read(recipe)}
+    (recipe.folder("evaluate") / "secret").unlink()
+    after = {clip.name for clip in stimuli.make(recipe, rendered(range(len(TEXTS))))}
+    assert not before & after
+    assert {path.stem for path in (recipe.folder("evaluate") / "stimuli").iterdir()} == after  # none is left behind
+
+
+def test_answers_to_earlier_clips_do_not_count_and_are_not_lost(client: TestClient, recipe: Recipe) -> None:
+    text = begin(client)
+    token = re.findall(r"/clip/(\w+)", text)[0]
+    answer(client, text)
+    stimuli.make(recipe, rendered(range(len(TEXTS)), seed=100))
+    assert client.get(f"/clip/{token}").status_code == 404  # the server that still runs has nothing to play
+    again = TestClient(
+        listen.application(recipe), base_url="http://127.0.0.1", follow_redirects=True, cookies=dict(client.cookies)
+    )
+    assert "/start" in again.get("/").text  # another test asks for agreement anew
+    assert kept(recipe) == []
+    answers = opened(recipe)
+    assert answers.of_other_tests() == 1
+    answers.close()
+
+
+def test_a_database_from_before_tests_had_names_is_read_and_its_answers_stay(recipe: Recipe) -> None:
+    path = recipe.folder("evaluate") / "answers.sqlite"
+    opened(recipe).close()
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.execute("ALTER TABLE listeners DROP COLUMN test")
+        old.execute("INSERT INTO listeners VALUES ('code', 'seed', 'en', '2026-01-01 00:00:00')")
+        old.execute("INSERT INTO answers VALUES ('seed', 1, 'i', '[]', '{}', NULL, '2026-01-01 00:00:00')")
+        old.commit()
+    answers = opened(recipe)
+    assert (answers.all(), answers.of_other_tests(), answers.listener("code")) == ([], 1, None)
+    newcomer = answers.enrol("en")
+    assert answers.listener(newcomer.code) == newcomer
+    answers.close()
+
+
+def test_a_file_that_is_no_database_is_named_in_one_line(recipe: Recipe) -> None:
+    (recipe.folder("evaluate") / "answers.sqlite").write_text("not a database " * 100)
+    with pytest.raises(UserError, match=r"answers\.sqlite: file is not a database; mend it, or move it away"):
+        listen.application(recipe)
+
+
+# ---------------------------------------------------------------- mistakes of the one who sets it up
 
 
 def test_nothing_to_listen_to_is_said_in_one_line(recipe: Recipe) -> None:
     heard = recipe.model_copy(update={"train": recipe.train.model_copy(update={"family": "whisper"})})
     with pytest.raises(UserError, match="recognises speech: there is nothing to listen to"):
         listen.application(heard)
+    stimuli.make(recipe, [])
+    with pytest.raises(UserError, match="no sentence has a clip"):
+        listen.application(recipe)
     (recipe.folder("evaluate") / "key.json").unlink()
     with pytest.raises(UserError, match="no stimuli yet; run python -m evaluate"):
         listen.application(recipe)
+
+
+def asking(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other settings of the listening page."""
+    settings = recipe.evaluate.listen.model_copy(update=changes)
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"listen": settings})})
+
+
+def test_a_test_that_asks_nothing_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(UserError, match="nothing is asked: set scale"):
+        listen.application(asking(recipe, scale=False, preference=False))
+    listen.application(asking(recipe, scale=False))
+    stimuli.make(recipe, rendered([0, 1], "adapter"))  # no two to prefer one of
+    with pytest.raises(UserError, match="nothing is asked: set scale"):
+        listen.application(asking(recipe, scale=False))
+
+
+def test_clips_one_by_one_are_announced_as_such(recipe: Recipe) -> None:
+    stimuli.make(recipe, rendered([0, 1], "adapter"))
+    client = TestClient(listen.application(recipe), base_url="http://127.0.0.1", follow_redirects=True)
+    assert strings("en")["welcome_one"] in client.get("/").text
+    text = begin(client)
+    assert len(re.findall(r"/clip/\w+", text)) == 1 and 'name="prefer"' not in text
+    answer(client, answer(client, text))
+    assert [given.preferred for given in kept(recipe)] == [None, None]
+
+
+def test_a_port_in_use_is_one_line_and_port_0_is_any_free_one(recipe: Recipe) -> None:
+    with listen.door(asking(recipe, port=0).evaluate.listen) as first:
+        port = first.getsockname()[1]
+        assert listen.address(first) == f"http://127.0.0.1:{port}/"
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: .+; try another: evaluate.listen.port=0"):
+            listen.door(asking(recipe, port=port).evaluate.listen)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8765", "LOCALHOST:8765", "[::1]:8765", "lab.example:8765"])
+def test_the_names_of_this_machine_are_answered(recipe: Recipe, host: str) -> None:
+    client = TestClient(listen.application(asking(recipe, host="Lab.example")))
+    assert client.get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "localhost@evil.example"])
+def test_a_name_that_only_leads_here_is_not_answered(recipe: Recipe, host: str) -> None:
+    found = TestClient(listen.application(recipe)).get("/", headers={"host": host})
+    assert found.status_code == 400 and found.headers["x-content-type-options"] == "nosniff"
+    everyone = TestClient(listen.application(asking(recipe, host="0.0.0.0")))
+    assert everyone.get("/", headers={"host": "phone.lan:8765"}).status_code == 200
 
 
 # ---------------------------------------------------------------- languages
@@ -229,17 +395,15 @@ def test_pages_have_the_direction_of_their_language(client: TestClient, language
 
 @pytest.fixture
 def address(recipe: Recipe) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(listen.application(recipe), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    server = uvicorn.Server(uvicorn.Config(listen.application(recipe), log_level="error"))
+    with listen.door(asking(recipe, port=0).evaluate.listen) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+        yield listen.address(listening).rstrip("/")
+        server.should_exit = True
+        thread.join()
 
 
 @needs("chromium")
@@ -274,5 +438,5 @@ def test_a_whole_session_in_a_browser(recipe: Recipe, address: str, language: st
             page.wait_for_load_state()
         assert strings(language)["thanks"] in page.content()
         browser.close()
-    assert len(Answers(recipe).all()) == 6
+    assert len(kept(recipe)) == 6
     assert not SECRETS.findall("\n".join(traffic))

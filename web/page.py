@@ -3,12 +3,13 @@
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,16 +63,19 @@ def static() -> Mount:
 
 
 def safe(host: str) -> list[Middleware]:
-    """Middleware that sets the headers and answers to this machine's names alone; to all on `0.0.0.0`."""
-    names = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", "[::1]", host]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(SafeHeaders)]
+    """Middleware that sets the headers and answers to this machine's names alone; to all on `0.0.0.0` or `::`."""
+    names = None if host in ("0.0.0.0", "::") else {"127.0.0.1", "localhost", "::1", host.lower()}
+    return [Middleware(Guard, names=names)]
 
 
-class SafeHeaders:
-    """Sets security headers on every answer, and takes away those that tell files apart."""
+class Guard:
+    """Sets security headers on every answer, takes away those that tell files apart, and answers to `names` alone.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    A page elsewhere whose name leads to this machine (DNS rebinding) would send a name that is none of ours.
+    """
+
+    def __init__(self, app: ASGIApp, names: set[str] | None) -> None:
+        self.app, self.names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def guarded(message: Message) -> None:
@@ -80,4 +84,13 @@ class SafeHeaders:
                 message["headers"] = [*kept, *_HEADERS.items()]
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        app = self.app
+        if scope["type"] == "http" and not self.known(Headers(scope=scope).get("host", "")):
+            app = PlainTextResponse("This address is not served here.", 400)
+        await app(scope, receive, guarded)
+
+    def known(self, host: str) -> bool:
+        try:
+            return self.names is None or urlsplit(f"//{host}").hostname in self.names
+        except ValueError:
+            return False

@@ -22,9 +22,13 @@ for (const clip of clips) {
   const state = clip.querySelector(".state");
   clip.querySelector("button").addEventListener("click", () => {
     for (const other of clips) if (other !== clip) other.querySelector("audio").pause();
+    if (audio.error) audio.load();
     audio.currentTime = 0;
     audio.play().catch(() => { state.textContent = form.dataset.failed; });
   });
+  for (const event of ["playing", "pause", "ended"]) {
+    audio.addEventListener(event, () => clip.classList.toggle("playing", event === "playing"));
+  }
   audio.addEventListener("error", () => { state.textContent = form.dataset.failed; });
   for (const event of ["ended", "timeupdate"]) {
     audio.addEventListener(event, () => {
