@@ -98,7 +98,7 @@ def permits(events: Sequence[Event], purpose: str, at: datetime, clip: Clip) -> 
     if last.scope is not None and clip.id not in last.scope and clip.session not in last.scope:
         return False
     given = set(last.purposes)
-    rests_on = _ONE_OF.get(purpose)  # type: ignore[call-overload]
+    rests_on = _ONE_OF.get(purpose)
     return purpose in given and _BEFORE_ALL in given and (rests_on is None or not given.isdisjoint(rests_on))
 
 

@@ -22,6 +22,7 @@ from evaluate import stimuli
 from evaluate.answers import Answer, Answers, Listener
 from evaluate.design import Trial, in_pairs, trials
 from recipes.command import run
+from recipes.provenance import is_withdrawn, refuse_withdrawn
 from recipes.schema import Listen, Recipe, UserError
 from web.page import LANGUAGES, direction, page, safe, static, strings
 
@@ -59,6 +60,7 @@ def application(recipe: Recipe) -> Starlette:
     """The web app of a recipe's test. Raises UserError when there is nothing to listen to."""
     if recipe.train.recognises:
         raise UserError(f"{recipe.train.family} recognises speech: there is nothing to listen to")
+    refuse_withdrawn(recipe.folder("evaluate"), "run python -m evaluate on this recipe, for other clips")
     try:
         found = stimuli.read(recipe)
     except OSError:
@@ -99,6 +101,8 @@ class Test:
             language = self.language(request)
             names = [(code, strings(code)["name"], code) for code in LANGUAGES]
             return page(_PAGES, "start.html", language, languages=names, pairs=in_pairs(self.stimuli))
+        if is_withdrawn(self.recipe.folder("evaluate")):
+            return await self.gone(request)
         order = self.order(listener)
         number = self.answers.given(listener) + 1
         if number > len(order):
@@ -134,7 +138,7 @@ class Test:
     async def clip(self, request: Request) -> Response:
         """The sound of a token of this listener's current trial; nobody else's, no other trial's."""
         listener = self.listener(request)
-        if listener is None:
+        if listener is None or is_withdrawn(self.recipe.folder("evaluate")):
             return Response(status_code=404)
         order, number = self.order(listener), self.answers.given(listener) + 1
         clips = order[number - 1].clips if number <= len(order) else ()
@@ -146,7 +150,7 @@ class Test:
                     break
         return Response(status_code=404)
 
-    async def gone(self, request: Request, error: Exception) -> Response:
+    async def gone(self, request: Request, error: Exception | None = None) -> Response:
         """A page that is not there."""
         language = self.language(request)
         t = strings(language)

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from evaluate.objective import Measured
 from evaluate.statistics import Figure
-from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, write_text
+from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, unmark, write_text
 from recipes.schema import Recipe, UserError
-from train.adapter import adapter_folder
+from train.adapter import adapter_folder, register
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ def write(recipe: Recipe, results: Results) -> None:
     """Lay the results, their recipe and lineage into the evaluation's folder."""
     folder = recipe.folder("evaluate")
     write_text(folder / "results.json", json.dumps(asdict(results), ensure_ascii=False, indent=1))
+    unmark(folder)
     made = adapter_folder(recipe)
     if not made.is_dir():  # the base alone was measured
         sign_folder(recipe, folder, lineage(recipe, "report", base=recipe.train.base))
@@ -46,6 +47,10 @@ def write(recipe: Recipe, results: Results) -> None:
             base_hash=line.base_hash,
         ),
     )
+    name = file_digest(folder / "lineage.json")
+    register(recipe, "report", name, folder, parents=[file_digest(made / "lineage.json")])
+    if not recipe.train.recognises:
+        register(recipe, "listening_test", f"listening {name}", folder, parents=[name])
 
 
 def read(recipe: Recipe) -> Results:

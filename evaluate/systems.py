@@ -78,7 +78,9 @@ def items(recipe: Recipe) -> tuple[list[Item], dict[str, int]]:
     if not kept:
         raise UserError("no unseen sentence to evaluate: give prepare.split.test a share, or evaluate.sentences")
     empty = sum(not item.text for item in found)
+    silent = sum(item.row is not None and not may_be_heard(item) for item in kept)
     left_out = {
+        "recording not played: its speaker did not allow listen_test": 0 if hears else silent,
         "training had the same sentence": len(found) - empty - len(unseen),
         "the same sentence twice": len(unseen) - len(once),
         "more than evaluate.max_sentences": len(once) - len(kept),
@@ -125,7 +127,7 @@ def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]
     """All items by one system. What the same weights rendered before, of the same data, is read from disk."""
     if system == "recordings":
         rate = recipe.prepare.rate_hz
-        return [Rendered(system, i, recorded(i), rate) for i in wanted if i.row is not None]
+        return [Rendered(system, item, recorded(item), rate) for item in wanted if may_be_heard(item)]
     folder = recipe.folder("evaluate") / "rendered" / identity(recipe, system)
     todo = [item for item in wanted if not _file(recipe, folder, item).exists()]
     if todo:
@@ -139,6 +141,11 @@ def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]
                 speech = model.synthesise(item.text, voices[item.speaker])
                 _write(_file(recipe, folder, item), speech, model.rate_hz)
     return [_read(recipe, system, folder, item) for item in wanted]
+
+
+def may_be_heard(item: Item) -> bool:
+    """Whether there is a recording, of a speaker who agreed that listeners hear it."""
+    return item.row is not None and "listen_test" in item.row["purposes"]
 
 
 def recorded(item: Item) -> NDArray[np.float32]:

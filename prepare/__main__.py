@@ -16,7 +16,7 @@ from prepare.split import assign
 from prepare.workers import finish
 from recipes import records
 from recipes.command import next_command, run
-from recipes.records import Rejected, Split, Utterance
+from recipes.records import PURPOSES, Purpose, Rejected, Split, Utterance
 from recipes.schema import Prepare, Recipe, UserError
 
 _SHOWN = 20  # rejections printed; all of them are in rejected.parquet
@@ -138,11 +138,14 @@ def arrange(ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, 
     for name, done in finished.items():
         clip = choice.clips[name]
         person = people[clip.speaker] if ledger.permit(clip, "profile_data") else None
-        rows[name] = utterance(clip, person, done, splits[group[name]])
+        allowed = [purpose for purpose in PURPOSES if ledger.permit(clip, purpose)]
+        rows[name] = utterance(clip, person, done, splits[group[name]], allowed)
     return rows
 
 
-def utterance(clip: records.Clip, person: Speaker | None, done: Finished, split: Split) -> Utterance:
+def utterance(
+    clip: records.Clip, person: Speaker | None, done: Finished, split: Split, allowed: list[Purpose]
+) -> Utterance:
     """A row of the dataset, without its audio. `person`: None where facts about them may not be used."""
     return Utterance(
         id=clip.id,
@@ -153,6 +156,7 @@ def utterance(clip: records.Clip, person: Speaker | None, done: Finished, split:
         region=clip.region if person else None,
         gender=person.gender if person else None,
         age_band=person.age_band if person else None,
+        purposes=allowed,
         text=clip.transcript,
         audio=b"",
         split=split,

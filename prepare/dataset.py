@@ -102,7 +102,8 @@ def features() -> "datasets.Features":
     text, real, whole = Value("string"), Value("float64"), Value("int64")
     word = {"text": text, "start_s": real, "end_s": real, "score": real}
     columns = dict.fromkeys(Utterance.model_fields, text)
-    columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real, "words": List(word)}
+    columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
+    columns |= {"words": List(word), "purposes": List(text)}
     quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
     return Features(columns | {"quality": dict.fromkeys(quality, real)})
 

@@ -105,6 +105,11 @@ def mark_withdrawn(folder: Path, day: date, clips: int) -> bool:
     return True
 
 
+def unmark(folder: Path) -> None:
+    """Take the mark off a folder whose contents were made anew."""
+    (folder / _WITHDRAWN).unlink(missing_ok=True)
+
+
 def is_withdrawn(folder: Path) -> bool:
     """Whether a result was marked."""
     return (folder / _WITHDRAWN).exists()

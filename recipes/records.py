@@ -42,7 +42,7 @@ Purpose = Literal[
     "profile_data",
     "recontact",
 ]
-PURPOSES: tuple[str, ...] = get_args(Purpose)
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 Gender = Literal["female", "male", "other"]
 AgeBand = Literal["under18", "18-29", "30-44", "45-59", "60+"]
@@ -118,6 +118,7 @@ class Utterance(Row):
     region: str | None = None
     gender: Gender | None = None
     age_band: AgeBand | None = None
+    purposes: list[Purpose] = []  # what its speaker allowed when the dataset was made
     text: Text  # as spoken
     text_normalized: Text
     audio: bytes

@@ -15,6 +15,7 @@ from evaluate.statistics import Figure, crossed_mean
 from evaluate.systems import Item, Rendered
 from recipes.records import Language
 from recipes.schema import Recipe, UserError, load
+from tests import tiny
 from tests.conftest import ROOT
 
 RECIPE = load(ROOT / "recipes" / "demo.yaml")
@@ -100,6 +101,7 @@ def dataset(monkeypatch: pytest.MonkeyPatch, train: list[str], test: list[str]) 
     def rows(texts: list[str], split: str) -> Dataset:
         names = [f"{split}{n}" for n in range(len(texts))]
         columns = {"id": names, "text_normalized": texts, "speaker": ["s1"] * len(texts)}
+        columns["purposes"] = [["listen_test"]] * len(texts)
         return Dataset.from_dict(columns | {"language": ["zgh-Tfng"] * len(texts)})
 
     found = {"train": rows(train, "train"), "valid": rows([], "valid"), "test": rows(test, "test")}
@@ -132,6 +134,14 @@ def test_two_recordings_of_one_sentence_are_two_for_a_recogniser(monkeypatch: py
     generated, _ = systems.items(evaluated(RECIPE, sentences=None))
     heard, left_out = systems.items(load(ROOT / "recipes" / "nano_asr.yaml"))
     assert (len(generated), len(heard), left_out) == (1, 2, {})
+
+
+def test_a_recording_is_played_to_listeners_only_where_its_speaker_agreed(tmp_path: Path) -> None:
+    row = tiny.utterances()[0].model_dump()
+    heard = systems.Item("ⴰⵣⵓⵍ", "zgh-Tfng", "s1", row)
+    shy = systems.Item("ⴰⵎⴰⵏ", "zgh-Tfng", "s1", row | {"purposes": ["store_prepare", "tts_clone"]})
+    played = systems.render(RECIPE, "recordings", [heard, shy, systems.Item("ⴰⵖⵔⵓⵎ", "zgh-Tfng", "s1")])
+    assert [one.item.text for one in played] == ["ⴰⵣⵓⵍ"]
 
 
 @pytest.mark.parametrize(("content", "cause"), [(None, "No such file"), (b"\xff\xfe\x00", "not UTF-8 text")])

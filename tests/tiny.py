@@ -70,6 +70,7 @@ def utterance(name: str, text: str, split: Split = "train", duration_s: float | 
     length_s = duration_s or 0.2 * len(text.replace(" ", ""))
     samples = babble(length_s, pitch_hz=110 + 10 * len(text), silence_s=0.1)
     return Utterance(
+        purposes=["store_prepare", "asr_train", "tts_clone", "listen_test"],
         id=name,
         clip=name,
         speaker="amina",
