@@ -37,4 +37,4 @@ def check_length(frames: int, channels: int, rate_hz: int, max_minutes: float) -
 
 def patience_s(max_minutes: float) -> float:
     """Seconds that the decoding of one file may take: several times what a slow machine needs for the longest."""
-    return 20 + 4 * max_minutes
+    return 30 + 6 * max_minutes
