@@ -1,29 +1,35 @@
-"""The only door through which foreign audio enters: type by bytes, bounded decoding, samples counted."""
+"""The only door through which foreign audio enters: type by bytes, bounded decoding, samples counted.
 
+What this process itself reads of a foreign file is structure (`collect.containers`) and, of WAV, plain
+numbers: libsndfile is told where they lie and how they are coded, and sees no header. All else is decoded in
+a process that has no files, no network and little memory (`collect.decoder`), or by ffmpeg in an empty folder.
+"""
+
+import contextlib
 import io
-import resource
+import mmap
+import os
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-Kind = Literal["wav", "flac", "ogg", "mp3", "mp4", "webm", "amr", "wma"]
+from collect import containers, decoder
+from collect.limits import VALUES_PER_S, check_length, patience_s, too_large
+from collect.limits import Refused as Refused
 
-_SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE"}  # of WAV; ADPCM and its like stay out
-_FFMPEG = {"mp4": "mov", "webm": "matroska", "amr": "amr", "wma": "asf"}  # demuxers, by kind
-_BLOCK = 65_536  # samples
+_MOV = "mov,mp4,m4a,3gp,3g2,mj2"  # one demuxer under six names
+_FFMPEG = {"mp4": _MOV, "webm": "matroska", "amr": "amr", "wma": "asf"}  # demuxers, by kind
+_CODECS = "aac,aac_latm,alac,amrnb,amrwb,flac,libopus,mp3,mp3float,opus,pcm_s16be,pcm_s16le,vorbis,wmapro,wmav1,wmav2"
+_FFMPEG_BYTES = 2**30  # of memory, its libraries (350 MiB) included
+_BLOCK = 65_536  # frames
 _SILENT = 1e-4  # peak below this is silence: -80 dB of full scale
-_FFMPEG_SECONDS = 120
-_FFMPEG_BYTES = 2 * 1024**3
-
-
-class Refused(Exception):
-    """Audio that does not come in. Its text is the reason, on one line."""
 
 
 @dataclass(frozen=True)
@@ -38,162 +44,130 @@ class Decoded:
         return len(self.samples) / self.rate_hz
 
 
-def kind(data: bytes) -> Kind:
-    """What the bytes are, whatever the file is called. Raises Refused for anything not on the list."""
-    if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
-        return "wav"
-    if data[:4] == b"fLaC":
-        return "flac"
-    if data[:4] == b"OggS":
-        return "ogg"
-    if data[:3] == b"ID3" or _mpeg_frame(data, 0):
-        return "mp3"
-    if data[4:8] == b"ftyp":
-        return "mp4"  # m4a, mp4 and 3gp are one family
-    if data[:4] == b"\x1aE\xdf\xa3":
-        return "webm"
-    if data[:5] == b"#!AMR":
-        return "amr"
-    if data[:4] == b"\x30\x26\xb2\x75":
-        return "wma"
-    if not data:
-        raise Refused("the file is empty")
-    raise Refused("not audio (the bytes are none of WAV, FLAC, Ogg, MP3, m4a, 3gp, webm, amr, wma)")
+def decode(data: bytes, max_minutes: float, max_file_mib: float) -> Decoded:
+    """Decode a whole file. Raises Refused with the reason: damaged, too long, silent, not a number.
 
-
-def decode(data: bytes, max_minutes: float) -> Decoded:
-    """Decode a whole file. Raises Refused with the reason: damaged, too long, silent, not a number."""
-    what = kind(data)
+    Memory: nothing for what is refused by its structure or its length; for the rest the samples, at most
+    `max_minutes` of two channels at 48 kHz (22 MiB a minute), and for WAV and ffmpeg's formats once more
+    the coded sound. Time: at most `patience_s`.
+    """
+    if len(data) > max_file_mib * 2**20:
+        raise too_large(len(data), max_file_mib)
+    what = containers.kind(data)
     if what == "wav":
-        _whole_wav(data)
-    elif what == "mp3":
-        _whole_mp3(data)
-    if what in _FFMPEG:
-        data = _by_ffmpeg(data, _FFMPEG[what], max_minutes)
-    return _check(_by_soundfile(data, what, max_minutes))
+        decoded = _by_hand(data, max_minutes)
+    elif what in _FFMPEG:
+        with _by_ffmpeg(data, _FFMPEG[what], max_minutes) as wav:
+            decoded = _by_hand(wav, max_minutes)
+    else:
+        decoded = _by_child(data, what, max_minutes)
+    return _heard(decoded)
 
 
-def _check(decoded: Decoded) -> Decoded:
-    if not 4_000 <= decoded.rate_hz <= 384_000:
-        raise Refused(f"a sampling rate of {decoded.rate_hz} Hz")
+def _heard(decoded: Decoded) -> Decoded:
+    """The sound, unless it is none."""
+    peak = 0.0
+    for at in range(0, len(decoded.samples), _BLOCK):
+        loudest = float(np.abs(decoded.samples[at : at + _BLOCK]).max())
+        if not np.isfinite(loudest):
+            raise Refused("samples that are not numbers (NaN or infinite)")
+        peak = max(peak, loudest)
     if not len(decoded.samples):
         raise Refused("no samples in it: cut short, or never any sound")
-    if not np.isfinite(decoded.samples).all():
-        raise Refused("samples that are not numbers (NaN or infinite)")
-    if np.abs(decoded.samples).max() < _SILENT:
+    if peak < _SILENT:
         raise Refused("silence from beginning to end")
     return decoded
 
 
-def _by_soundfile(data: bytes, what: Kind, max_minutes: float) -> Decoded:
-    """Decode by libsndfile in blocks, counting samples: headers are not believed."""
-    blocks: list[NDArray[np.float32]] = []
-    count = 0
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if what == "wav" and file.subtype not in _SUBTYPES:
-                raise Refused(f"WAV coded as {file.subtype}; save it as PCM")
-            rate_hz = file.samplerate
-            promised = file.frames
-            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-                count += len(block)
-                if count > max_minutes * 60 * rate_hz:
-                    raise Refused(f"longer than {max_minutes:g} minutes (collect.max_minutes)")
-                blocks.append(block)
-    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        raise Refused(f"damaged: {_one_line(error)}") from None
-    if what in ("flac", "ogg") and count < promised < 2**40:
-        raise Refused(f"cut short: {count} of {promised} samples are there")
-    return Decoded(np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32), rate_hz)
+def _by_hand(data: bytes, max_minutes: float) -> Decoded:
+    """The samples of a WAV. libsndfile gets them raw: of 256 MiB at most, and no chunk of a stranger's."""
+    form = containers.wav(data)
+    check_length(form.frames, form.channels, form.rate_hz, max_minutes)
+    samples = np.empty((form.frames, form.channels), np.float32)
+    raw = io.BytesIO(data[form.start : form.start + form.frames * form.width])
+    if form.frames:
+        with decoder.Forward(raw, "r", form.rate_hz, form.channels, form.subtype, "LITTLE", "RAW") as file:
+            samples = file.read(form.frames, out=samples)
+    return Decoded(samples, form.rate_hz)
 
 
-def _by_ffmpeg(data: bytes, demuxer: str, max_minutes: float) -> bytes:
-    """Decode a container to WAV in a process of its own: one demuxer, no network, bounded time and memory.
+# ---------------------------------------------------------------- FLAC, Ogg, MP3: a process that is kept
 
-    The demuxer is named, and the only protocol is a file in an empty folder: a playlist that calls itself
-    audio cannot reach other files.
+
+def _by_child(data: bytes, what: containers.Kind, max_minutes: float) -> Decoded:
+    """Decode in the child, and compare what was counted with what the file promises."""
+    head, promised, expected = b"", 0, 0
+    if what == "flac":
+        data = data[containers.after_id3(data) :]
+        head, promised = containers.flac(data)
+    elif what == "ogg":
+        containers.ogg(data, max_minutes)
+    else:
+        expected = containers.mp3(data, max_minutes)
+    answer, samples = decoder.child.ask(head, data, promised, max_minutes)
+    frames = len(samples)
+    if what == "ogg":
+        promised = answer["claimed"] if answer["claimed"] < 2**40 else 0
+    if frames < promised:
+        raise Refused(f"cut short: {frames} of {promised} samples are there")
+    if frames < expected - 10_000:  # an encoder's delay and padding, 4095 each at most, are taken off
+        raise Refused(f"damaged: {frames} of {expected} samples could be decoded")
+    return Decoded(samples, answer["rate_hz"])
+
+
+# ---------------------------------------------------------------- the formats of phones: ffmpeg, once a file
+
+
+@contextlib.contextmanager
+def _by_ffmpeg(data: bytes, demuxer: str, max_minutes: float) -> Iterator[bytes]:
+    """A container as WAV, by a process of its own: one demuxer, the codecs of speech, bounded time, memory and size.
+
+    No format that names other files is let in, and no protocol of the network.
     """
     program = shutil.which("ffmpeg")
     if not program:
         raise Refused("this format needs ffmpeg: apt install ffmpeg")
-    command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file"]
-    command += ["-format_whitelist", demuxer if demuxer != "mov" else "mov,mp4,m4a,3gp,3g2,mj2"]
-    command += ["-f", demuxer, "-i", "in", "-map", "0:a:0", "-t", str(max_minutes * 60 + 1)]
-    command += ["-c:a", "pcm_s16le", "-f", "wav", "out"]
+    most_bytes = int(max_minutes * 60 * VALUES_PER_S * 2) + 2**20
+    command = [program, "-nostdin", "-v", "error", "-xerror", "-threads", "1"]
+    command += ["-protocol_whitelist", "file", "-format_whitelist", demuxer, "-codec_whitelist", _CODECS]
+    command += ["-f", demuxer.split(",")[0], "-i", "in", "-map", "0:a:0", "-map_metadata", "-1"]
+    command += ["-t", str(max_minutes * 60 + 1), "-fs", str(most_bytes), "-c:a", "pcm_s16le", "-f", "wav", "out"]
     with tempfile.TemporaryDirectory() as folder:
-        with open(f"{folder}/in", "wb") as file:
-            file.write(data)
+        Path(folder, "in").write_bytes(data)
         try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, timeout=_FFMPEG_SECONDS, env={}, preexec_fn=_bounded
-            )
+            with open(f"{folder}/err", "wb") as err:  # a file, for its size is limited like any
+                code = subprocess.run(
+                    [*_bounded(most_bytes, max_minutes), *command],
+                    cwd=folder,
+                    env={},
+                    stdin=subprocess.DEVNULL,
+                    stdout=err,
+                    stderr=err,
+                    timeout=patience_s(max_minutes),
+                ).returncode
         except subprocess.TimeoutExpired:
-            raise Refused(f"decoding took over {_FFMPEG_SECONDS} s") from None
-        if done.returncode:
-            raise Refused(f"damaged: {_one_line(done.stderr.decode(errors='replace')) or 'ffmpeg stopped'}")
-        with open(f"{folder}/out", "rb") as file:
-            return file.read()
+            raise Refused(f"decoding took over {patience_s(max_minutes):g} s") from None
+        with open(f"{folder}/err", "rb") as err:
+            _check_ffmpeg(code, err.read(2**16).decode(errors="replace"))
+        if not os.path.exists(f"{folder}/out") or not os.path.getsize(f"{folder}/out"):
+            raise Refused("no samples in it: cut short, or never any sound")
+        with open(f"{folder}/out", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as wav:
+            yield wav  # type: ignore[misc]
 
 
-def _bounded() -> None:
-    """Limits of the decoding process, set before it starts."""
-    resource.setrlimit(resource.RLIMIT_AS, (_FFMPEG_BYTES, _FFMPEG_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_FFMPEG_BYTES // 2, _FFMPEG_BYTES // 2))
-    resource.setrlimit(resource.RLIMIT_CPU, (_FFMPEG_SECONDS, _FFMPEG_SECONDS))
+def _check_ffmpeg(code: int, said: str) -> None:
+    """Raises Refused when ffmpeg failed, or said what it does not count as failure."""
+    said = " ".join(re.sub(r"\[.*? @ 0x\w+\]", "", said).split())
+    if "matches no streams" in said:
+        raise Refused("no sound in it")
+    if code:
+        raise Refused(f"damaged: {said[:160].rstrip('.') or 'ffmpeg stopped'}")
+    if "File ended prematurely" in said:  # a webm
+        raise Refused("cut short: the file ends before its sound does")
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:160].rstrip(".")
-
-
-def _whole_wav(data: bytes) -> None:
-    """Refuse a WAV whose data chunk promises more bytes than the file has."""
-    at = 12
-    while at + 8 <= len(data):
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if name == b"data":
-            # 0 and 2^32 - 1 are what recorders write that could not go back: the length is then unknown.
-            if size not in (0, 0xFFFFFFFF) and at + 8 + size > len(data):
-                raise Refused(f"cut short: {len(data) - at - 8} of {size} bytes of sound are there")
-            return
-        at += 8 + size + size % 2
-    raise Refused("damaged: a WAV without sound")
-
-
-# ISO/IEC 11172-3, table of bit rates (kbit/s) for layer III; the second row is of ISO/IEC 13818-3.
-_MPEG1_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MPEG2_KBPS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MPEG_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-
-
-def _mpeg_frame(data: bytes, at: int) -> int:
-    """Bytes of the layer III frame that begins at `at`; 0 when none does (ISO/IEC 11172-3, 2.4.1.3)."""
-    if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
-        return 0
-    version, rate, hz = data[at + 1] >> 3 & 3, data[at + 2] >> 4, data[at + 2] >> 2 & 3
-    if version == 1 or rate in (0, 15) or hz == 3:
-        return 0
-    kbps = (_MPEG1_KBPS if version == 3 else _MPEG2_KBPS)[rate]
-    samples = 144 if version == 3 else 72
-    return samples * kbps * 1000 // _MPEG_HZ[version][hz] + (data[at + 2] >> 1 & 1)
-
-
-def _whole_mp3(data: bytes) -> None:
-    """Refuse an MP3 whose last frame is longer than what is left of the file, or with fewer frames than it says."""
-    at = 0
-    if data[:3] == b"ID3":
-        at = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=False))
-    frames = 0
-    first = data[at : at + 200]
-    while size := _mpeg_frame(data, at):
-        if at + size > len(data):
-            raise Refused(f"cut short: the last frame of the MP3 lacks {at + size - len(data)} bytes")
-        at += size
-        frames += 1
-    if not frames:
-        raise Refused("damaged: no MP3 frame in it")
-    mark = max(first.find(b"Xing"), first.find(b"Info"))
-    if mark > 0 and int.from_bytes(first[mark + 4 : mark + 8], "big") & 1:
-        promised = int.from_bytes(first[mark + 8 : mark + 12], "big")
-        if frames < promised:
-            raise Refused(f"cut short: {frames} of {promised} MP3 frames are there")
+def _bounded(most_bytes: int, max_minutes: float) -> list[str]:
+    """What runs a command under limits. The shell sets them: after a fork Python is not safe with threads."""
+    limits = {"c": 0, "t": int(patience_s(max_minutes)), "v": _FFMPEG_BYTES // 1024, "f": most_bytes // 512 + 2_048}
+    lines = [f"ulimit -{letter} {limit} 2>/dev/null" for letter, limit in limits.items()]
+    return ["/bin/sh", "-c", "; ".join([*lines, 'exec "$@"']), "sh"]

@@ -7,6 +7,8 @@ already is not taken in again.
 import csv
 import hashlib
 import io
+import os
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -19,6 +21,7 @@ from rich.progress import Progress
 from collect.audio import Decoded, Refused, decode
 from collect.consent import Event
 from collect.ledger import Ledger, Speaker, open_ledger
+from collect.limits import too_large
 from collect.metadata import Entry, entries, read_table
 from recipes.command import next_command, run
 from recipes.provenance import code_version, package_versions, write_text
@@ -49,7 +52,7 @@ def main(recipe: Recipe) -> int:
         kept = list(ledger.clips())
     write_beside(recipe, count)
     for place, file, reason in count.refused[:_SHOWN]:
-        print(f"{place}: {file}: {reason}")
+        print(f"{place}: {_plain(file)}: {reason}")
     if len(count.refused) > _SHOWN:
         print(f"… and {len(count.refused) - _SHOWN} more, in {recipe.folder('collect') / 'refused.csv'}")
     summarise(count, kept)
@@ -84,7 +87,7 @@ def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict
                     renew(ledger, settings, known, clip, data)
                     count.known += 1
                     continue
-                sound = decode(data, settings.max_minutes)
+                sound = decode(data, settings.max_minutes, settings.max_file_mib)
                 waiting[clip.id] = measured(clip, sound), sound
             except Refused as reason:
                 count.refused.append((entry.place, entry.values["file"] or "(no file)", str(reason)))
@@ -99,7 +102,7 @@ def renew(ledger: Ledger, settings: Collect, known: Clip, clip: Clip, data: byte
     """A clip met again: its facts as the table now has them, its audio if that was lost."""
     update(ledger, known, clip)
     if not ledger.has_audio(known):
-        ledger.restore(known, decode(data, settings.max_minutes).samples)
+        ledger.restore(known, decode(data, settings.max_minutes, settings.max_file_mib).samples)
 
 
 def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:
@@ -135,16 +138,32 @@ def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:
     return clip, data
 
 
-def read_file(folder: Path, name: str, max_mib: float) -> bytes:
-    """The bytes of a file named in a table. Raises Refused when it is not there, not inside, or too large."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder):
-        raise Refused("lies outside the folder of the source")
-    if not path.is_file():
-        raise Refused("no such file")
-    if (size := path.stat().st_size) > max_mib * 2**20:
-        raise Refused(f"{size / 2**20:.0f} MiB; at most {max_mib:g} (collect.max_file_mib)")
-    return path.read_bytes()
+def read_file(folder: Path, name: str, max_file_mib: float) -> bytes:
+    """The bytes of a regular file named in a table.
+
+    Raises Refused when it is not there, not inside the folder, not a file (a pipe, a device), or too large.
+    A link is followed where it leads inside; what is opened is then what was checked.
+    """
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            raise Refused("lies outside the folder of the source")
+        if not stat.S_ISREG(path.lstat().st_mode):  # opening a device may already do something
+            raise Refused("is no regular file")
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, "rb") as file:
+            opened = os.fstat(handle)
+            if not stat.S_ISREG(opened.st_mode):
+                raise Refused("is no regular file")
+            if opened.st_size > max_file_mib * 2**20:
+                raise too_large(opened.st_size, max_file_mib)
+            return file.read(opened.st_size)
+    except FileNotFoundError:
+        raise Refused("no such file") from None
+    except OSError as error:
+        raise Refused(f"cannot be read: {error.strerror}") from None
+    except (ValueError, RuntimeError):  # a NUL in the name; a loop of links
+        raise Refused("no file can have this name") from None
 
 
 def measured(clip: Clip, sound: Decoded) -> Clip:
@@ -266,6 +285,11 @@ def write_beside(recipe: Recipe, count: Count) -> None:
     write_text(folder / "recipe.yaml", recipe.text())
     versions = [f"{name} {version}" for name, version in package_versions().items()]
     write_text(folder / "versions.txt", "\n".join([f"code {code_version()}", *versions]) + "\n")
+
+
+def _plain(name: str) -> str:
+    """A file's name for the terminal: what turns the line round or steers the terminal is shown as a mark."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def summarise(count: Count, kept: list[Clip]) -> None:

@@ -11,7 +11,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collect.audio import Refused, decode, kind
+from collect.audio import Refused, decode
+from collect.containers import kind
 from tests.conftest import needs
 
 RATE_HZ = 16_000
@@ -39,7 +40,7 @@ def coded(samples: np.ndarray = TONE, form: str = "WAV", subtype: str | None = N
 def test_formats_are_known_by_their_bytes_and_decoded(form: str, subtype: str | None, known_as: str) -> None:
     data = coded(form=form, subtype=subtype)
     assert kind(data) == known_as
-    sound = decode(data, max_minutes=1)
+    sound = decode(data, max_minutes=1, max_file_mib=256)
     assert sound.rate_hz == RATE_HZ or subtype == "OPUS"
     assert sound.samples.dtype == np.float32 and sound.samples.shape[1] == 1
     assert sound.duration_s == pytest.approx(1.0, abs=0.11)
@@ -47,7 +48,7 @@ def test_formats_are_known_by_their_bytes_and_decoded(form: str, subtype: str | 
 
 
 def test_both_channels_are_kept() -> None:
-    assert decode(coded(np.stack([TONE, TONE / 2], axis=1)), 1).samples.shape == (RATE_HZ, 2)
+    assert decode(coded(np.stack([TONE, TONE / 2], axis=1)), 1, 256).samples.shape == (RATE_HZ, 2)
 
 
 @needs("ffmpeg")
@@ -65,14 +66,14 @@ def test_phone_formats_come_in_through_ffmpeg(tmp_path: Path, name: str, options
     (tmp_path / "in.wav").write_bytes(coded())
     command = ["ffmpeg", "-v", "error", "-i", tmp_path / "in.wav", *options, tmp_path / name]
     subprocess.run(command, check=True)
-    sound = decode((tmp_path / name).read_bytes(), max_minutes=1)
+    sound = decode((tmp_path / name).read_bytes(), max_minutes=1, max_file_mib=256)
     assert sound.duration_s == pytest.approx(1.0, abs=0.15)
 
 
 def test_without_ffmpeg_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(Refused, match="this format needs ffmpeg: apt install ffmpeg"):
-        decode(b"\0\0\0\x20ftypM4A " + bytes(64), 1)
+        decode(b"\0\0\0\x20ftypM4A " + bytes(64), 1, 256)
 
 
 def cut(form: str, subtype: str | None = None, share: float = 0.6) -> bytes:
@@ -97,7 +98,7 @@ BAD = {
     "NaN": (coded(np.where(np.arange(RATE_HZ) == 99, np.nan, TONE), subtype="FLOAT"), "not numbers"),
     "silence": (coded(np.zeros(RATE_HZ)), "silence from beginning to end"),
     "no samples": (coded(np.zeros(0)), "no samples|damaged"),
-    "ADPCM": (coded(subtype="IMA_ADPCM"), "WAV coded as IMA_ADPCM; save it as PCM"),
+    "ADPCM": (coded(subtype="IMA_ADPCM"), "WAV coded as IMA ADPCM of 4 bits; save it as PCM"),
     "rate of 0": (lying_rate(0), "sampling rate of 0 Hz|damaged"),
     "rate of 4 GHz": (lying_rate(2**31), "sampling rate|damaged"),
     "too long": (coded(np.tile(TONE, 70)), r"longer than 1 minutes \(collect.max_minutes\)"),
@@ -109,7 +110,7 @@ BAD = {
 def test_bad_audio_is_refused_with_one_line(name: str) -> None:
     data, reason = BAD[name]
     with pytest.raises(Refused, match=reason) as caught:
-        decode(data, max_minutes=1)
+        decode(data, max_minutes=1, max_file_mib=256)
     assert "\n" not in str(caught.value)
 
 
@@ -120,7 +121,7 @@ def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(form: str, data: 
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
-        sound = decode(bytes(whole), max_minutes=1)
+        sound = decode(bytes(whole), max_minutes=1, max_file_mib=256)
     except Refused:
         return
     assert np.isfinite(sound.samples).all() and sound.duration_s <= 61
