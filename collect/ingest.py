@@ -10,6 +10,7 @@ import io
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -20,9 +21,10 @@ from rich.progress import Progress
 
 from collect.audio import Decoded, Refused, decode
 from collect.consent import Event
+from collect.layouts import entries
 from collect.ledger import Ledger, Speaker, open_ledger
 from collect.limits import too_large
-from collect.metadata import Entry, entries, read_table
+from collect.metadata import Entry, read_table
 from recipes.command import next_command, run
 from recipes.provenance import code_version, package_versions, write_text
 from recipes.records import LANGUAGES, PURPOSES, Clip
@@ -41,10 +43,11 @@ class Count:
     known: int = 0
     hours: float = 0.0
     refused: list[tuple[str, str, str]] = field(default_factory=list)  # place, file, reason
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)  # by the source itself
 
 
 def main(recipe: Recipe) -> int:
-    rows = entries(recipe.collect)
+    rows = entries(recipe)
     consents = read_consents(recipe.collect)
     with open_ledger(recipe) as ledger:
         count = take_in(ledger, recipe.collect, rows, consents)
@@ -59,43 +62,52 @@ def main(recipe: Recipe) -> int:
     return 1 if count.refused else 0
 
 
-def take_in(ledger: Ledger, settings: Collect, rows: list[Entry], consents: dict[str, tuple[Event, bool]]) -> Count:
+def take_in(
+    ledger: Ledger, settings: Collect, rows: Iterable[Entry], consents: dict[str, tuple[Event, bool]]
+) -> Count:
     """Take each row's recording into the ledger, or note why not. Several are written at once."""
-    count = Count()
-    folder = settings.source.resolve()
+    count, waiting = Count(), dict[str, tuple[Clip, Decoded]]()
     refusals: dict[str, str | None] = {}  # by speaker: why nothing of theirs may be kept
-    waiting: dict[str, tuple[Clip, Decoded]] = {}  # decoded and not yet written
-
-    def write() -> None:
-        if waiting:
-            ledger.add_all([(clip, sound.samples) for clip, sound in waiting.values()])
-        count.new += len(waiting)
-        count.hours += sum(sound.duration_s for _, sound in waiting.values()) / 3600
-        waiting.clear()
-
     with Progress(console=Console(stderr=True)) as progress:
         for entry in progress.track(rows, description="taking in"):
+            if entry.left_out:
+                count.left_out.append((entry.place, entry.values["file"], entry.left_out))
+                continue
             try:
-                clip, data = read(entry, settings, folder)
+                clip, data = read(entry, settings)
                 if clip.speaker not in refusals:
                     refusals[clip.speaker] = enrol(ledger, clip, entry, consents)
                 if refusal := refusals[clip.speaker]:
                     raise Refused(refusal)
                 if clip.id in waiting:
-                    write()
+                    write(ledger, waiting, count)
                 if known := ledger.clip(clip.id):
                     renew(ledger, settings, known, clip, data)
                     count.known += 1
-                    continue
-                sound = decode(data, settings.max_minutes, settings.max_file_mib)
-                waiting[clip.id] = measured(clip, sound), sound
+                else:
+                    sound = decode(data, settings.max_minutes, settings.max_file_mib)
+                    waiting[clip.id] = measured(clip, sound), sound
             except Refused as reason:
                 count.refused.append((entry.place, entry.values["file"] or "(no file)", str(reason)))
-            size = sum(sound.samples.nbytes for _, sound in waiting.values())
-            if len(waiting) == _TOGETHER or size > _TOGETHER_BYTES:
-                write()
-        write()
+            if enough(waiting):
+                write(ledger, waiting, count)
+        write(ledger, waiting, count)
     return count
+
+
+def enough(waiting: dict[str, tuple[Clip, Decoded]]) -> bool:
+    """Whether so much is decoded that it should be written."""
+    size = sum(sound.samples.nbytes for _, sound in waiting.values())
+    return len(waiting) == _TOGETHER or size > _TOGETHER_BYTES
+
+
+def write(ledger: Ledger, waiting: dict[str, tuple[Clip, Decoded]], count: Count) -> None:
+    """Write what is waiting; nothing waits any more."""
+    if waiting:
+        ledger.add_all([(clip, sound.samples) for clip, sound in waiting.values()])
+    count.new += len(waiting)
+    count.hours += sum(sound.duration_s for _, sound in waiting.values()) / 3600
+    waiting.clear()
 
 
 def renew(ledger: Ledger, settings: Collect, known: Clip, clip: Clip, data: bytes) -> None:
@@ -105,22 +117,24 @@ def renew(ledger: Ledger, settings: Collect, known: Clip, clip: Clip, data: byte
         ledger.restore(known, decode(data, settings.max_minutes, settings.max_file_mib).samples)
 
 
-def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:
+def read(entry: Entry, settings: Collect) -> tuple[Clip, bytes]:
     """A row as a clip not yet measured, and its bytes. Raises Refused with the reason."""
     values = entry.values
     language = values["language"] or settings.language or ""
     speaker = values["speaker"] or settings.speaker or ""
     if not values["file"]:
         raise Refused("names no file")
-    if not values["text"]:
-        raise Refused("has no transcript")
+    if not values["text"] and settings.transcripts == "required":
+        raise Refused("has no transcript; to take it in and write one later, collect.transcripts: later")
     if not language:
         raise Refused("has no language; give a column, or collect.language")
     if language not in LANGUAGES:
         raise Refused(f"language `{language}` is none of {', '.join(LANGUAGES)}")
     if not speaker:
         raise Refused("has no speaker; give a column, or collect.speaker for a corpus of one voice")
-    data = read_file(folder, values["file"], settings.max_file_mib)
+    data = entry.audio
+    if data is None:
+        data = read_file(settings.source.resolve(), values["file"], settings.max_file_mib)
     clip = Clip.model_validate(
         {
             "id": hashlib.sha256(data).hexdigest(),
@@ -129,6 +143,7 @@ def read(entry: Entry, settings: Collect, folder: Path) -> tuple[Clip, bytes]:
             "dialect": values["dialect"] or None,
             "region": values["region"] or None,
             "transcript": values["text"],
+            "origin": entry.origin,
             "audio": "unkept",
             "rate_hz": 1,
             "duration_s": 1,
@@ -175,9 +190,10 @@ def update(ledger: Ledger, known: Clip, clip: Clip) -> None:
     """A clip met again: its facts may have been corrected, its speaker may not have changed."""
     if known.speaker != clip.speaker:
         raise Refused(f"the same recording is in the ledger as one of {known.speaker}")
-    facts = {"transcript", "language", "dialect", "region", "source"}
-    if known.origin != "prompt":  # a validated transcript outlives the table it came from
-        facts.remove("transcript")
+    facts = {"transcript", "origin", "language", "dialect", "region", "source"}
+    # A validated transcript outlives the table it came from, and any transcript a table that has none.
+    if not clip.transcript or (known.origin != "prompt" and clip.origin == "prompt"):
+        facts -= {"transcript", "origin"}
     same = {name: getattr(clip, name) for name in facts}
     if any(getattr(known, name) != value for name, value in same.items()):
         ledger.amend(known.model_copy(update=same))
@@ -277,10 +293,10 @@ def _date(place: str, text: str) -> datetime:
 
 
 def write_beside(recipe: Recipe, count: Count) -> None:
-    """The list of refusals, the resolved recipe, and what made it."""
+    """The list of refusals and of what the source left out, the resolved recipe, and what made it."""
     folder = recipe.folder("collect")
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("row", "file", "reason"), *count.refused])
+    csv.writer(out, lineterminator="\n").writerows([("row", "file", "reason"), *count.refused, *count.left_out])
     write_text(folder / "refused.csv", out.getvalue())
     write_text(folder / "recipe.yaml", recipe.text())
     versions = [f"{name} {version}" for name, version in package_versions().items()]
@@ -295,6 +311,8 @@ def _plain(name: str) -> str:
 def summarise(count: Count, kept: list[Clip]) -> None:
     """What was done, what the ledger holds, and the next command."""
     print(f"{count.new} clips new ({count.hours:.2f} h), {count.known} known, {len(count.refused)} refused")
+    for reason, number in Counter(reason for _, _, reason in count.left_out).most_common():
+        print(f"left out: {number} × {reason}")
     print(f"the ledger holds {len(kept)} clips, {sum(clip.duration_s for clip in kept) / 3600:.2f} h")
     for language, clips in sorted(Counter(clip.language for clip in kept).items()):
         speakers = {clip.speaker for clip in kept if clip.language == language}

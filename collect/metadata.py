@@ -1,27 +1,17 @@
-"""Tables that lie beside recordings: found, read, and their columns given the project's names."""
+"""Tables that lie beside recordings: read, and their columns given the project's names."""
 
 import csv
 import difflib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from recipes.schema import Collect, Columns, UserError
+from recipes.records import Origin
+from recipes.schema import Columns, UserError
 
-_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
-_COMMON_VOICE = ("validated.tsv", "train.tsv", "dev.tsv", "test.tsv")
-_COMMON_VOICE_COLUMNS = Columns(
-    file="path",
-    text="sentence",
-    speaker="client_id",
-    language=None,
-    dialect="variant",
-    region="accents",
-    gender="gender",
-    age_band="age",
-)
 # What other corpora write for gender and age, in our words. Anything else is left out, as not given.
 _GENDERS = {"male": "male", "m": "male", "male_masculine": "male"}
 _GENDERS |= {"female": "female", "f": "female", "female_feminine": "female", "other": "other"}
@@ -29,66 +19,36 @@ _AGES = {"teens": None, "twenties": "18-29", "thirties": "30-44", "forties": Non
 _AGES |= {"sixties": "60+", "seventies": "60+", "eighties": "60+", "nineties": "60+"}
 _AGES |= {band: band for band in ("under18", "18-29", "30-44", "45-59", "60+")}
 
+Row = tuple[str, Mapping[str, str]]  # where it stands, and its cells by column
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a table: where it stands, and what it says in the project's names ("" where nothing)."""
+    """One recording of a source: where it is named, and what is said of it."""
 
     place: str  # file:row, counted as a spreadsheet does
-    values: Mapping[str, str]
+    values: Mapping[str, str]  # by the names of `Columns`, "" where nothing is given
+    audio: bytes | None = None  # the recording, where the table itself holds it; None: it is in values["file"]
+    origin: Origin = "prompt"  # of the transcript
+    left_out: str = ""  # why the source itself does not count this recording in; "" where it does
 
 
-def entries(settings: Collect) -> list[Entry]:
-    """The rows of a source's table. Raises UserError naming file and column for a table that cannot be used."""
-    folder = settings.source
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder (collect.source)")
-    layout, paths = _find(settings)
-    columns = _COMMON_VOICE_COLUMNS if layout == "common_voice" else settings.columns
-    found: list[Entry] = []
-    for path in paths:
-        found += _rename(path, list(_ljspeech(path) if layout == "ljspeech" else read_table(path)), columns, layout)
-    if not found:
-        raise UserError(f"{paths[0]}: no row in it")
-    return found
+def read_table(path: Path, quoted: bool = True) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV, TSV or JSONL file with their numbers. Raises UserError with file and row.
 
-
-def _find(settings: Collect) -> tuple[str, list[Path]]:
-    """The layout of a source and its tables."""
-    folder, layout = settings.source, settings.layout
-    if settings.metadata:
-        path = folder / settings.metadata
-        if not path.is_file():
-            raise UserError(f"{path}: no such file (collect.metadata)")
-        return ("plain" if layout == "auto" else layout), [path]
-    if layout in ("auto", "common_voice"):
-        tables = [folder / name for name in _COMMON_VOICE if (folder / name).is_file()]
-        if tables and (folder / "clips").is_dir():
-            return "common_voice", tables[:1] if tables[0].name == "validated.tsv" else tables
-    if layout in ("auto", "ljspeech") and (folder / "wavs").is_dir() and (folder / "metadata.csv").is_file():
-        first = _text(folder / "metadata.csv").splitlines()[:1]
-        if layout == "ljspeech" or (first and "|" in first[0]):
-            return "ljspeech", [folder / "metadata.csv"]
-    plain = [folder / name for name in _NAMES if (folder / name).is_file()]
-    if layout in ("auto", "plain") and plain:
-        return "plain", plain[:1]
-    if settings.synthetic:
-        raise UserError(f"{folder}: no speech there yet; run: python -m collect.synthetic RECIPE")
-    raise UserError(f"{folder}: no table of metadata ({', '.join(_NAMES)}); name one in collect.metadata")
-
-
-def read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV, TSV or JSONL file with their numbers. Raises UserError with file and row."""
-    text = _text(path)
+    `quoted`: whether a cell that begins with a quotation mark ends at the next one, as in a spreadsheet's table.
+    """
+    text = read_text(path)
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, _json_row(path, number, line)
         return
     if not text.strip():
         raise UserError(f"{path}: empty")
     delimiter = "\t" if path.suffix == ".tsv" else ("," if "," in text.splitlines()[0] else ";")
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True, quoting=quoting)
     try:
         for row in reader:
             if row.get(""):
@@ -105,42 +65,50 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
         raise UserError(f"{path}:{number}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise UserError(f'{path}:{number}: a row is an object, like {{"file": …, "text": …}}')
-    return {key: "" if value is None else str(value).strip() for key, value in row.items()}
+    return {key: cell(value) for key, value in row.items()}
 
 
-def _ljspeech(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """LJSpeech: `name|text|normalised text`, without a header, recordings in wavs/."""
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if line.strip():
-            name, *texts = line.split("|")
-            yield (
-                number,
-                {"file": f"wavs/{name}.wav", "text": next((t.strip() for t in texts if t.strip()), "")},
-            )
+def cell(value: object) -> str:
+    """A value of a typed table as the text of a cell."""
+    return "" if value is None else str(value).strip()
 
 
-def _rename(path: Path, rows: list[tuple[int, dict[str, str]]], columns: Columns, layout: str) -> Iterator[Entry]:
-    given = columns.model_fields_set
-    have = list(dict.fromkeys(key for _, row in rows for key in row))
+def numbered(path: Path, quoted: bool = True, name: str = "") -> list[Row]:
+    """The rows of a table, each with its place. `name`: what the place calls the table."""
+    return [(f"{name or path.name}:{number}", row) for number, row in read_table(path, quoted)]
+
+
+def renamed(table: Path | str, rows: Collection[Row], columns: Columns, wanted: Collection[str]) -> Iterator[Entry]:
+    """Rows in the project's names. Raises UserError when a column that is `wanted` is not in the table."""
+    if rows:
+        check_columns(table, list(dict.fromkeys(key for _, row in rows for key in row)), columns, wanted)
+    for place, row in rows:
+        yield Entry(place, values(row, columns))
+
+
+def check_columns(table: Path | str, have: Iterable[str], columns: Columns, wanted: Collection[str]) -> None:
+    """Raise UserError, with the nearest name, for the first column that is `wanted` and not there."""
+    have = list(have)
     for key, name in columns.model_dump().items():
-        wanted = key in ("file", "text") or (key in given and layout != "common_voice")
-        if rows and name and wanted and name not in have:
+        if name and key in wanted and name not in have:
             near = difflib.get_close_matches(name, have, n=1)
             hint = f"did you mean `{near[0]}`? " if near else ""
             raise UserError(
-                f"{path}: no column `{name}` (collect.columns.{key}); {hint}the table has: {', '.join(have)}"
+                f"{table}: no column `{name}` (collect.columns.{key}); {hint}the table has: {', '.join(have)}"
             )
-    for number, row in rows:
-        values = {key: row.get(name, "") if name else "" for key, name in columns.model_dump().items()}
-        values["gender"] = _GENDERS.get(values["gender"].lower(), "")
-        values["age_band"] = _AGES.get(values["age_band"]) or ""
-        if layout == "common_voice" and values["file"]:
-            values["file"] = f"clips/{values['file']}"
-        yield Entry(f"{path.name}:{number}", values)
 
 
-def _text(path: Path) -> str:
+def values(row: Mapping[str, str], columns: Columns) -> dict[str, str]:
+    """A row's cells by the project's names, gender and age in its words."""
+    found = {key: row.get(name, "") if name else "" for key, name in columns.model_dump().items()}
+    found["gender"] = _GENDERS.get(found["gender"].lower(), "")
+    found["age_band"] = _AGES.get(found["age_band"]) or ""
+    return found
+
+
+def read_text(path: Path, name: str = "") -> str:
+    """A file as UTF-8, or UserError. `name`: what the error calls the file."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save the table as UTF-8") from None
+        raise UserError(f"{name or path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None

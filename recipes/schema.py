@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -25,6 +26,10 @@ from recipes.records import Language, Purpose
 Share = Annotated[float, Field(ge=0, lt=1)]
 Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
 RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+Layout = Literal[
+    "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
+]
+_HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 
 
 class UserError(Exception):
@@ -47,6 +52,15 @@ def _beside_recipe(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _folder_or_hub(value: Any, info: ValidationInfo) -> Any:
+    """`hub:OWNER/NAME@COMMIT` is a dataset on the hub and stays as it is; anything else is a folder."""
+    if isinstance(value, str) and value.startswith("hub:"):
+        if not _HUB.fullmatch(value):
+            raise ValueError("a dataset on the hub is named hub:OWNER/NAME@COMMIT, the commit with its 40 digits")
+        return Path(value)
+    return _beside_recipe(value, info)
+
+
 def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
@@ -55,6 +69,7 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
 
 
 RecipePath = Annotated[Path, BeforeValidator(_beside_recipe)]
+Source = Annotated[Path, BeforeValidator(_folder_or_hub)]
 ModelName = Annotated[str, Field(min_length=1), BeforeValidator(_model_beside_recipe)]
 
 
@@ -99,10 +114,13 @@ class Synthetic(Section):
 
 
 class Collect(Section):
-    source: RecipePath  # folder of recordings with its table of metadata
+    source: Source  # folder of recordings with its table of metadata, or hub:OWNER/NAME@COMMIT
     metadata: str | None = None  # file in the folder; null: metadata.csv, .tsv, .jsonl, or the layout's own
-    layout: Literal["auto", "plain", "ljspeech", "common_voice"] = "auto"
+    layout: Layout = "auto"
+    subset: str | None = None  # of a dataset on the hub: its configuration
+    allow_network: bool = False  # a dataset on the hub is fetched only when this is true
     columns: Columns = Columns()
+    transcripts: Literal["required", "later"] = "required"  # later: clips come in without, for annotators
     language: Language | None = None  # for rows that name none
     speaker: str | None = None  # for rows that name none: one code for a single-speaker corpus
     consents: str | None = "consents.csv"  # table in the folder: speaker, purposes, notice, ...
@@ -112,6 +130,26 @@ class Collect(Section):
     max_file_mib: PositiveFloat = 256
     max_minutes: PositiveFloat = 30
     synthetic: Synthetic | None = None
+
+    @model_validator(mode="after")
+    def _hub_is_allowed(self) -> Self:
+        if self.hub is None:
+            if self.subset:
+                raise ValueError("`subset` is of a dataset on the hub (source: hub:OWNER/NAME@COMMIT)")
+            return self
+        if self.layout not in ("auto", "datasets"):
+            raise ValueError(f"a dataset on the hub has the layout datasets, not {self.layout}")
+        if not self.allow_network:
+            raise ValueError("the source is on the hub: `allow_network: true` lets collect.ingest fetch it")
+        if self.basis is None:
+            raise ValueError("a source on the hub needs its legal basis: give `basis`")
+        return self
+
+    @property
+    def hub(self) -> tuple[str, str] | None:
+        """Name and commit of the dataset on the hub that is the source; None for a folder."""
+        found = _HUB.fullmatch(str(self.source))
+        return (found[1], found[2]) if found else None
 
 
 # ---------------------------------------------------------------- prepare

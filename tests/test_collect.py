@@ -311,7 +311,7 @@ def test_missing_consents_are_asked_for(source: Path) -> None:
 
 def test_a_table_that_is_not_utf8(source: Path) -> None:
     (source / "metadata.csv").write_bytes("file,text\nx,été\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"not UTF-8 .*save the table as UTF-8"):
+    with pytest.raises(UserError, match=r"not UTF-8 .*save it as UTF-8"):
         ingest.main(recipe(source))
 
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from pydantic import BaseModel
 
-from recipes.schema import Recipe
+from recipes.schema import Recipe, load
 from tests.babble import babble
 from tests.conftest import ROOT
 
@@ -72,6 +72,16 @@ def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for text in PAGES.values():
         assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(  .*?)```", PAGES["data.md"], re.DOTALL))
+def test_every_snippet_of_a_source_is_a_recipe(tmp_path: Path, snippet: str) -> None:
+    basis = re.search(r"^  basis: .*$", PAGES["data.md"], re.MULTILINE)
+    assert basis
+    whole = "name: t\nwork_dir: w\nprepare: {purpose: asr_train}\ntrain: {family: ctc, base: x/y}\ncollect:\n"
+    lines = [snippet, "" if "basis:" in snippet else basis[0], "" if "source:" in snippet else "  source: s"]
+    (tmp_path / "recipe.yaml").write_text(whole + "\n".join(lines), encoding="utf-8")
+    assert load(tmp_path / "recipe.yaml").collect.basis
 
 
 def test_links_lead_to_files() -> None:

@@ -27,6 +27,8 @@ def check(text: str, language: Language, min_share: float) -> None:
 
     Letters count towards `min_share` after normalisation, so a lookalike that a rule mends is no fault.
     """
+    if not text.strip():
+        raise Reject("no transcript yet")
     script = script_of(language)
     clean = normalise(text, language)
     # All rules but those that drop what they do not know.
