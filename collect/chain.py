@@ -53,7 +53,7 @@ def history(connection: sa.Connection, speaker: str) -> list[Event]:
     query = query.outerjoin(before, before.c.number == events.c.number - 1)
     rows = connection.execute(query.where(events.c.speaker == speaker).order_by(events.c.number)).all()
     for row in rows:
-        if row.hash != _link(row.last or _START, speaker, row.event):
+        if row.hash != link(row.last or _START, speaker, row.event):
             raise UserError(_broken(row.number, speaker))
     return [Event.model_validate_json(row.event) for row in rows]
 
@@ -67,7 +67,7 @@ def append(connection: sa.Connection, event: Event, now: datetime) -> Receipt:
         raise UserError(f"consent of {event.speaker}: {why}")
     last, recorded = end(connection)
     written = event.model_copy(update={"recorded": max(now, recorded)}).model_dump_json()
-    new = Receipt(last.number + 1, _link(last.hash, event.speaker, written))
+    new = Receipt(last.number + 1, link(last.hash, event.speaker, written))
     connection.execute(events.insert().values(number=new.number, speaker=event.speaker, event=written, hash=new.hash))
     return new
 
@@ -79,10 +79,10 @@ def verify(connection: sa.Connection, receipts: Iterable[Receipt] = ()) -> int:
     """
     known = {receipt.number: receipt.hash for receipt in receipts}
     last, count = _START, 0
-    for number, speaker, event, link in connection.execute(sa.select(*events.c).order_by(events.c.number)):
+    for number, speaker, event, found in connection.execute(sa.select(*events.c).order_by(events.c.number)):
         count += 1
-        last = _link(last, speaker, event)
-        if number != count or link != last:
+        last = link(last, speaker, event)
+        if number != count or found != last:
             raise UserError(_broken(count, speaker))
         if known.pop(number, last) != last:
             raise UserError(f"consent event {number} of {speaker}: not what its receipt says")
@@ -91,7 +91,8 @@ def verify(connection: sa.Connection, receipts: Iterable[Receipt] = ()) -> int:
     return count
 
 
-def _link(last: str, speaker: str, event: str) -> str:
+def link(last: str, speaker: str, event: str) -> str:
+    """The hash of an event after another: SHA-256 over both."""
     return hashlib.sha256(json.dumps([last, speaker, event]).encode()).hexdigest()
 
 

@@ -122,10 +122,11 @@ class Ledger:
             found = connection.scalar(sa.select(tables.clips.c.clip).where(tables.clips.c.id == clip_id))
         return Clip.model_validate_json(found) if found else None
 
-    def uploaded(self, key: str) -> str | None:
-        """The id of the clip that an upload became, or None."""
+    def uploaded(self, key: str) -> Clip | None:
+        """The clip that an upload became, or None."""
         with self._reader.connect() as connection:
-            return connection.scalar(sa.select(tables.uploads.c.clip).where(tables.uploads.c.key == key))
+            found = connection.scalar(sa.select(tables.clips.c.clip).where(tables.clips.c.upload == key))
+        return Clip.model_validate_json(found) if found else None
 
     def speaker(self, code: str) -> Speaker:
         """A speaker's facts. Raises KeyError for an unknown code."""
@@ -322,18 +323,21 @@ class Ledger:
 
         An `upload` that came before, or a clip that is here already, is not kept twice.
         """
-        if upload and (known := self.uploaded(upload)) and (found := self.clip(known)):
-            return found
         try:
             return self.add_all([(clip, samples)], upload)[0]
-        except sa.exc.IntegrityError:  # another writer was first
-            return self.clip(clip.id) or clip
+        except sa.exc.IntegrityError:
+            if found := self.clip(clip.id):
+                return found
+            if upload and (found := self.uploaded(upload)):  # under another id: other bytes, same upload
+                vault.remove(self._vault, vault.path_of(clip.id))
+                return found
+            raise
 
     def add_all(self, sounds: Sequence[tuple[Clip, NDArray[np.float32]]], upload: str | None = None) -> list[Clip]:
         """Keep clips with their samples, float32 (n, channels): audio first, then the rows. Returns them as kept.
 
         When it returns, all survive a power cut. Raises KeyError when a speaker is not enrolled, Refused
-        without a consent to keep a clip; then none is kept.
+        without a consent to keep a clip; then none is kept. `upload`: the name of the upload that one came by.
         """
         for clip, _ in sounds:
             self._keepable(clip)
@@ -345,10 +349,11 @@ class Ledger:
                 self._refresh()
                 for clip in kept:
                     self._keepable(clip)
-            rows = [{"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json()} for clip in kept]
+            rows = [
+                {"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json(), "upload": upload}
+                for clip in kept
+            ]
             connection.execute(tables.clips.insert(), rows)
-            if upload:
-                connection.execute(tables.uploads.insert().values(key=upload, clip=kept[0].id))
         return kept
 
     def _keepable(self, clip: Clip) -> None:
@@ -425,9 +430,8 @@ class Ledger:
             names = [clip.id for clip in gone]
             with self._engine.begin() as connection:
                 connection.execute(tables.clips.delete().where(tables.clips.c.speaker == speaker))
-                for table in (tables.transcripts, tables.uploads):
-                    for name in names:
-                        connection.execute(table.delete().where(table.c.clip == name))
+                for name in names:
+                    connection.execute(tables.transcripts.delete().where(tables.transcripts.c.clip == name))
                 facts = {"gender": None, "age_band": None}
                 connection.execute(tables.speakers.update().where(tables.speakers.c.code == speaker).values(**facts))
 

@@ -44,13 +44,7 @@ clips = sa.Table(
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("speaker", sa.String, nullable=False, index=True),
     sa.Column("clip", sa.Text, nullable=False),  # the Clip as JSON
-)
-# An upload's own name, so that one sent twice is one clip.
-uploads = sa.Table(
-    "uploads",
-    meta,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("clip", sa.String, nullable=False),
+    sa.Column("upload", sa.String, unique=True),  # an upload's own name: one that is sent twice is one clip
 )
 transcripts = sa.Table(
     "transcripts",
@@ -104,7 +98,10 @@ def connect(url: str) -> sa.Engine:
     Raises UserError when the database cannot be opened.
     """
     try:
-        engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+        options = (
+            {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_size": 20, "max_overflow": 40}
+        )
+        engine = sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UserError(f"collect.database: {' '.join(str(error).split())}") from None
     if engine.dialect.name == "sqlite":

@@ -36,7 +36,7 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
     The bytes are on the disk, under their names, when this returns: each file is written beside, synced,
     renamed, and then its folder is synced. Several sounds wait for the disk together.
     """
-    paths = [folder / sound.name[:1] / f"{sound.name}.flac.sealed" for sound in sounds]
+    paths = [folder / path_of(sound.name) for sound in sounds]
     for parent in {path.parent for path in paths}:
         if not parent.is_dir():
             parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,11 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
     for parent in {path.parent for path in paths}:
         _sync(parent)
     return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def path_of(name: str) -> str:
+    """Where a sound of this name is kept, relative to the folder."""
+    return f"{name[:1]}/{name}.flac.sealed"
 
 
 def flac(sound: Sound) -> bytes:

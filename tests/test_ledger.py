@@ -259,32 +259,32 @@ def test_the_first_broken_event_is_named(opened: Opened) -> None:
 
 def tampered(rows: list[tuple[int, str, str, str]], draw: random.Random) -> list[tuple[int, str, str, str]]:
     """The chain after one act of tampering, some of them with all hashes made anew."""
-    from collect.chain import _START, _link
+    from collect.chain import _START, link
 
     rows, at = list(rows), draw.randrange(len(rows))
-    number, speaker, event, link = rows[at]
+    number, speaker, event, mark = rows[at]
     act = draw.choice(["flip", "delete", "swap", "copy", "cut", "speaker", "rewrite", "hash"])
     if act == "flip":
         place = draw.randrange(len(event))
-        rows[at] = (number, speaker, event[:place] + chr(ord(event[place]) ^ 1) + event[place + 1 :], link)
+        rows[at] = (number, speaker, event[:place] + chr(ord(event[place]) ^ 1) + event[place + 1 :], mark)
     elif act == "delete":
         del rows[at]
     elif act == "swap":
         other = draw.choice([place for place in range(len(rows)) if place != at])
-        rows[at], rows[other] = (number, *rows[other][1:]), (rows[other][0], speaker, event, link)
+        rows[at], rows[other] = (number, *rows[other][1:]), (rows[other][0], speaker, event, mark)
     elif act == "copy":
-        rows.append((len(rows) + 1, speaker, event, link))
+        rows.append((len(rows) + 1, speaker, event, mark))
     elif act == "cut":
         rows = rows[:at]
     elif act == "speaker":
-        rows[at] = (number, speaker + "x", event, link)
+        rows[at] = (number, speaker + "x", event, mark)
     elif act == "hash":
-        rows[at] = (number, speaker, event, link[::-1])
+        rows[at] = (number, speaker, event, mark[::-1])
     else:  # a patient forger, who makes every later hash anew
-        rows[at] = (number, speaker, event.replace("asr_train", "commercial").replace("store_prepare", "x"), link)
+        rows[at] = (number, speaker, event.replace("asr_train", "commercial").replace("store_prepare", "x"), mark)
         last = _START
         for place, (n, s, e, _) in enumerate(rows):
-            last = _link(last, s, e)
+            last = link(last, s, e)
             rows[place] = (n, s, e, last)
     return rows
 
