@@ -31,6 +31,13 @@ from recipes.schema import Recipe, UserError
 _FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 
+# A clip comes in by the consents that were read, or not at all.
+_UNLESS_GROWN = sa.text(
+    "INSERT INTO clips (id, speaker, clip, upload) SELECT :id, :speaker, :clip, :upload "
+    "WHERE NOT EXISTS (SELECT 1 FROM consent_events WHERE number > :end)"
+)
+
+
 class Refused(UserError):
     """Audio was asked for without a consent that covers it."""
 
@@ -101,7 +108,7 @@ class Ledger:
         self.keys = keys
         self._vault = vault_folder
         self._consents: dict[str, list[Event]] = {}
-        self._end: Receipt | None = None
+        self._seen = Receipt(-1, "")
         self._newest = chain.BEGINNING  # when the last event was written down
         self._read_at = -1.0
 
@@ -253,9 +260,9 @@ class Ledger:
         """Forget what was read of consents when the chain has grown, or is another."""
         with self._reader.connect() as connection:
             end, self._newest = chain.end(connection)
-        if end != self._end:
+        if end != self._seen:
             self._consents.clear()
-        self._end, self._read_at = end, time.monotonic()
+        self._seen, self._read_at = end, time.monotonic()
 
     # -------------------------------------------------- writing consent
 
@@ -344,17 +351,21 @@ class Ledger:
         bare = [vault.Sound(clip.speaker, clip.id, samples, clip.rate_hz) for clip, samples in sounds]
         paths = vault.put(self._vault, self.keys, bare)
         kept = [clip.model_copy(update={"audio": path}) for (clip, _), path in zip(sounds, paths, strict=True)]
-        with self._engine.begin() as connection:
-            if chain.end(connection)[0] != self._end:  # someone may have withdrawn while the files were written
-                self._refresh()
-                for clip in kept:
-                    self._keepable(clip)
-            rows = [
-                {"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json(), "upload": upload}
-                for clip in kept
-            ]
-            connection.execute(tables.clips.insert(), rows)
+        while not self._insert(kept, upload):
+            self._refresh()  # someone may have withdrawn while the files were written
+            for clip in kept:
+                self._keepable(clip)
         return kept
+
+    def _insert(self, clips: Sequence[Clip], upload: str | None) -> bool:
+        """Add the rows of clips, unless the chain has grown since it was read. Whether they were added."""
+        rest = {"upload": upload, "end": self._seen.number}
+        rows = [{"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json(), **rest} for clip in clips]
+        with self._engine.connect() as connection, connection.begin() as transaction:
+            added = connection.execute(_UNLESS_GROWN, rows).rowcount
+            if added < len(rows):
+                transaction.rollback()
+        return added == len(rows)
 
     def _keepable(self, clip: Clip) -> None:
         if not self.permit(clip, "store_prepare"):

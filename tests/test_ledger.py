@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from collect import tables
+from collect import tables, vault
 from collect.chain import Receipt, read_receipt
 from collect.consent import Event, Notice
 from collect.keys import Gone, KeyStore
@@ -129,6 +129,23 @@ def test_nothing_is_kept_of_a_speaker_without_consent(opened: Opened) -> None:
         with pytest.raises(KeyError):
             ledger.add(clip(speaker="nobody"), SOUND)
         ledger.enrol(Speaker(code="s1"), granted("s1", "asr_train"))
+        with pytest.raises(Refused, match="does not cover store_prepare"):
+            ledger.add(clip(), SOUND)
+        assert not list(ledger.clips())
+
+
+def test_a_withdrawal_while_the_file_is_written_keeps_the_clip_out(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened() as ledger, opened() as other:
+        ledger.enrol(Speaker(code="s1"), granted("s1"))
+        put = vault.put
+
+        def meanwhile(*words: Any) -> list[str]:
+            other.record(withdrawn("s1"))
+            return put(*words)
+
+        monkeypatch.setattr(vault, "put", meanwhile)
         with pytest.raises(Refused, match="does not cover store_prepare"):
             ledger.add(clip(), SOUND)
         assert not list(ledger.clips())
