@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,17 @@ def open_ledger(recipe: Recipe) -> Iterator["Ledger"]:
     if url.startswith("sqlite"):
         folder.mkdir(parents=True, exist_ok=True)
     engine = tables.connect(url)
-    try:
-        keys = KeyStore(key_folder(recipe))
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
         try:
+            keys = KeyStore(key_folder(recipe))
+            stack.callback(keys.close)
             ledger = Ledger(engine, keys, folder / "audio")
             ledger.replay_erasures()
             yield ledger
-        finally:
-            keys.close()
-    finally:
-        engine.dispose()
+        except sa.exc.OperationalError as error:  # a full disk, a server that went away
+            where = engine.url.render_as_string(hide_password=True)
+            raise UserError(f"ledger {where}: {' '.join(str(error.orig).split())}") from None
 
 
 def main(recipe: Recipe, arguments: argparse.Namespace) -> None:

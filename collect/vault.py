@@ -102,10 +102,13 @@ def sweep(folder: Path, known: set[str]) -> int:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # of a full disk the system does not say which
+        raise OSError(error.errno, error.strerror, str(path.parent)) from None
 
 
 def _sync(folder: Path) -> None:

@@ -23,7 +23,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
     """A small disk in memory, and what makes it larger."""
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", place], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", place], capture_output=True)
     if done.returncode:
         pytest.skip("a small disk can be mounted by root only")
 
@@ -65,7 +65,9 @@ def test_each_stage_stops_with_one_line_and_goes_on_when_there_is_room(
     recipe = tmp_path / "corpus.yaml"
     recipe.write_text(CORPUS.replace("work_dir: work", "work_dir: disk/work"), encoding="utf-8")
 
-    refused(run("collect.ingest", recipe))
+    for size in ("80k", "160k", "260k", "700k"):  # for the ledger, the keys, the consents, the audio
+        resize(size)
+        refused(run("collect.ingest", recipe))
     assert not list(place.rglob(".*sealed*"))
     resize("2200k")
     assert run("collect.ingest", recipe).returncode == 0
