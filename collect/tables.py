@@ -1,5 +1,6 @@
 """The ledger's tables, and the engine that writes them durably: SQLite by default, PostgreSQL by URL."""
 
+import os
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,7 +102,10 @@ def connect(url: str) -> sa.Engine:
         options = (
             {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_size": 20, "max_overflow": 40}
         )
-        engine = sa.create_engine(url, **options)
+        where = sa.make_url(url)
+        if where.drivername.startswith("postgresql") and not where.password:
+            where = where.set(password=os.environ.get("PGPASSWORD"))
+        engine = sa.create_engine(where, **options)
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UserError(f"collect.database: {' '.join(str(error).split())}") from None
     if engine.dialect.name == "sqlite":

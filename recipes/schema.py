@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -113,6 +114,12 @@ class Synthetic(Section):
     sentences_per_speaker: PositiveInt | None = None  # null: every speaker reads every sentence
 
 
+def _without_password(url: str) -> str:
+    if re.search(r"//[^/@]*:[^/@]*@", url):
+        raise ValueError("a recipe is copied beside every result: leave the password out and set PGPASSWORD")
+    return url
+
+
 class Collect(Section):
     source: Source  # folder of recordings with its table of metadata, or hub:OWNER/NAME@COMMIT
     metadata: str | None = None  # file in the folder; null: metadata.csv, .tsv, .jsonl, or the layout's own
@@ -125,7 +132,9 @@ class Collect(Section):
     speaker: str | None = None  # for rows that name none: one code for a single-speaker corpus
     consents: str | None = "consents.csv"  # table in the folder: speaker, purposes, notice, ...
     basis: Basis | None = None  # instead of a table, where one basis covers all
-    database: str | None = None  # SQLAlchemy URL (postgresql+pg8000://…); null: SQLite in the work folder
+    database: Annotated[str, AfterValidator(_without_password)] | None = (
+        None  # SQLAlchemy URL (postgresql+pg8000://…); null: SQLite in the work folder
+    )
     keys: RecipePath | None = None  # folder of the keys, backed up apart; null: beside the work folder, as NAME.keys
     max_file_mib: PositiveFloat = 256
     max_minutes: PositiveFloat = 30

@@ -457,11 +457,17 @@ def test_what_an_interrupted_write_left_is_swept_after_a_day(tmp_path: Path) -> 
         assert ledger.sweep() == 1 and ledger.has_audio(kept)
 
 
-def test_a_database_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
-    url = "postgresql+pg8000://someone:secret@127.0.0.1:1/nowhere"
+def test_a_database_that_is_not_there_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    url = "postgresql+pg8000://someone@127.0.0.1:1/nowhere"
     with pytest.raises(UserError, match=r"^ledger postgresql") as caught, open_ledger(recipe(tmp_path, database=url)):
         pass
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_password_does_not_belong_into_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave the password out and set PGPASSWORD"):
+        recipe(tmp_path, database="postgresql+pg8000://someone:secret@127.0.0.1/x")
 
 
 # ---------------------------------------------------------------- lineage

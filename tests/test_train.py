@@ -137,6 +137,15 @@ def test_probes_are_judged_by_the_recogniser_that_the_recipe_names(tmp_path: Pat
     assert row["probe_cer"] >= 0
 
 
+def test_wandb_online_without_a_login_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", max_steps=1, wandb={"mode": "online"}))
+    with pytest.raises(UserError, match=r"train.wandb: No API key configured.*train.wandb.mode=offline"):
+        script.main(recipe)
+
+
 def test_wandb_keeps_a_run_on_disk_unless_told_otherwise(tmp_path: Path) -> None:
     recipe = prepared(tiny.recipe(tmp_path, "ctc", max_steps=1, wandb={"mode": "offline"}))
     script.main(recipe)

@@ -193,14 +193,18 @@ class Tracker:
         if settings.mode != "disabled" and os.environ.get("RANK", "0") == "0":
             import wandb
 
-            self.run = wandb.init(
-                project=settings.project,
-                name=self.recipe.name,
-                mode=settings.mode,
-                dir=self.recipe.folder("train"),
-                config=self.recipe.model_dump(mode="json"),
-                settings=wandb.Settings(silent=True, console="off"),
-            )
+            try:
+                self.run = wandb.init(
+                    project=settings.project,
+                    name=self.recipe.name,
+                    mode=settings.mode,
+                    dir=self.recipe.folder("train"),
+                    config=self.recipe.model_dump(mode="json"),
+                    settings=wandb.Settings(silent=True, console="off"),
+                )
+            except wandb.Error as error:
+                cause = " ".join(str(error).split())
+                raise UserError(f"train.wandb: {cause} (or train.wandb.mode=offline)") from None
         return self
 
     def __exit__(self, *error: object) -> None:
