@@ -18,7 +18,7 @@ from collect.sittings import Manner
 from collect.spool import Spool
 from collect.welcome import paper
 from recipes.records import AgeBand, Clip, Gender
-from web.page import direction
+from web.page import direction, tag
 
 _KEY = re.compile(r"[0-9A-Za-z-]{16,64}")
 
@@ -60,8 +60,10 @@ def _choices(here: Visit) -> dict[str, Any]:
     kinds = {prompt.kind for prompts in booth.prompts.values() for prompt in prompts}
     bases = {language.partition("-")[0] for language in booth.prompts}
     dialects = {code: row for base in sorted(bases) for code, row in known["dialects"].get(base, {}).items()}
+    own = tag(here.language)
+    nearest = sorted(booth.prompts, key=lambda one: (one != own, one.partition("-")[0] != own.partition("-")[0]))
     return {
-        "languages": [(language, known["languages"][language]) for language in booth.prompts],
+        "languages": [(language, known["languages"][language]) for language in nearest],
         "manners": len(kinds) > 1 and "read" in kinds,
         "regions": named(known["regions"], here.language),
         "dialects": named(dialects, here.language),
@@ -271,7 +273,7 @@ async def receipt_text(request: Request) -> Response:
     lines += [f"- {sentence}" for sentence in on["allowed"]]
     if consent and consent.expires:
         lines += ["", f"{t['from_to']} {consent.at:%Y-%m-%d} – {consent.expires:%Y-%m-%d}"]
-    lines += [f"{t['given']} {on['clips']} ({on['minutes']:.1f} min)", "", t["withdraw_how"], on["url"], ""]
+    lines += [f"{t['given']} {on['clips']} ({on['length']})", "", t["withdraw_how"], on["url"], ""]
     lines += [f"{t['chain']} {on['receipt'].number} {on['receipt'].hash}"]
     headers = {"content-disposition": 'attachment; filename="twiza-receipt.txt"'}
     return here.keep(PlainTextResponse("\ufeff" + "\n".join(lines) + "\n", headers=headers))

@@ -270,9 +270,14 @@ def paper(here: Visit) -> dict[str, Any]:
         "consent": events[-1] if events else None,
         "allowed": _sentences(here, events[-1].purposes if events else ()),
         "clips": len(clips),
-        "minutes": sum(clip.duration_s for clip in clips) / 60,
+        "length": _clock(sum(clip.duration_s for clip in clips)),
         "url": (booth.settings.address or str(here.request.base_url).rstrip("/")) + "/withdraw",
     }
+
+
+def _clock(duration_s: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(duration_s) // 60}:{int(duration_s) % 60:02d}"
 
 
 def _sentences(here: Visit, purposes: Sequence[Purpose]) -> list[str]:

@@ -122,7 +122,7 @@ class Record(Section):
     contact: str = Field(min_length=1)  # how to reach them; named in the notice and on the receipt
     prompts: dict[Language, RecipePath] = Field(min_length=1)  # text (one a line) or CSV (text, audio, picture)
     notices: RecipePath | None = None  # folder of texts and recordings; null: the drafts that come with the project
-    languages: list[Interface] = Field(list(INTERFACES), min_length=1)  # of the pages, in this order
+    languages: list[Interface] = Field(["ary", "zgh", "zgh-Latn", "fr", "en"], min_length=1)  # of the pages
     purposes: list[Purpose] = Field(
         list(get_args(Purpose)), min_length=1
     )  # what speakers are asked for, each by itself

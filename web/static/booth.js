@@ -143,7 +143,7 @@ if (check) {
       if (level_db - noise_db < 20 && noise_db > -55) faults.push(check.dataset.noise);
       state.textContent = faults.join(" ") || check.dataset.fine;
       state.classList.toggle("well", !faults.length);
-      button.textContent = check.dataset.again;
+      button.textContent = button.dataset.again;
     } catch {
       state.textContent = check.dataset.none;
     }
