@@ -64,9 +64,8 @@ class Booth:
         return await asyncio.get_running_loop().run_in_executor(self._one, lambda: work(*args, **kwargs))
 
     async def compute(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run something that only counts, a few at a time."""
-        async with self.decoding:
-            return await asyncio.get_running_loop().run_in_executor(self._many, lambda: work(*args, **kwargs))
+        """Run something that only counts. `decoding` bounds how much sound is in memory: hold it meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._many, lambda: work(*args, **kwargs))
 
     def close(self) -> None:
         self._many.shutdown()

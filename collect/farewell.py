@@ -42,7 +42,7 @@ def _chosen(form: FormData) -> list[Purpose]:
     if form.get("what") != "some":
         return []
     given = form.getlist("purpose")
-    return [purpose for purpose in PURPOSES if purpose in given]  # type: ignore[misc]
+    return [purpose for purpose in PURPOSES if purpose in given]
 
 
 def _take_back(here: Visit, speaker: str, purposes: Sequence[Purpose] | None) -> WithdrawalReceipt:

@@ -25,7 +25,7 @@ from collect.ledger import Ledger, open_ledger
 from collect.sittings import Sittings
 from recipes.command import run
 from recipes.schema import Recipe, Record, UserError
-from web.guard import Guard
+from web.guard import Bounds
 from web.page import safe, static
 
 _FORM_BYTES = 64 * 1024
@@ -44,11 +44,13 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
         if arguments.invite:
             invite(recipe, ledger, arguments.invite)
             return
-        app = application(recipe, ledger)
         host = "0.0.0.0" if arguments.public else settings.host
+        app = application(recipe, ledger, host)
         greet(settings, host, app.state.booth)
-        # h11 bounds the size of headers; it is the one of uvicorn's two parsers that does.
-        uvicorn.run(app, host=host, port=settings.port, http="h11", log_level="warning", server_header=False)
+        # Of uvicorn's two parsers h11 is the one that bounds headers. Between two recordings a phone may idle.
+        config = uvicorn.Config(app, host, settings.port, http="h11", timeout_keep_alive=75, log_level="warning")
+        config.server_header = False
+        uvicorn.Server(config).run()
 
 
 def section(recipe: Recipe) -> Record:
@@ -86,7 +88,7 @@ def greet(settings: Record, host: str, booth: Booth) -> None:
     print(end="", flush=True)
 
 
-def application(recipe: Recipe, ledger: Ledger) -> Starlette:
+def application(recipe: Recipe, ledger: Ledger, host: str = "127.0.0.1") -> Starlette:
     """The web app. Raises UserError when notices or prompts cannot be used."""
     settings = section(recipe)
     booth = Booth(recipe, ledger, prompts.read(settings.prompts), notice.read(settings))
@@ -103,8 +105,8 @@ def application(recipe: Recipe, ledger: Ledger) -> Starlette:
         routes=routes(),
         lifespan=lifespan,
         middleware=[
-            *safe(settings.host, known_as),
-            Middleware(Guard, size=_FORM_BYTES, sizes={"/clip": clip_bytes, "/consent": _CONSENT_BYTES}),
+            *safe(host, known_as),
+            Middleware(Bounds, size=_FORM_BYTES, sizes={"/clip": clip_bytes, "/consent": _CONSENT_BYTES}),
         ],
         exception_handlers={HTTPException: told_why},
     )

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
-from collect import audio, hearing, ledger
+from collect import audio, containers, hearing, ledger, limits
 from collect.audio import Decoded
 from collect.booth import AGES, GENDERS, Visit, named, places, source, visit
 from collect.ledger import Speaker
@@ -187,25 +187,26 @@ async def upload(request: Request) -> Response:
         return JSONResponse({"state": "refused", "why": ["damaged"]}, 400)
     with Spool() as spool:
         await spool.fill(request.stream())
-        take = await here.booth.compute(hear, spool, prompt, here.booth.settings.max_clip_s)
-    if isinstance(take, str):
-        return JSONResponse({"state": "refused", "why": [take]}, 422)
-    if take.heard.doubts and asked.get("keep") != "1":
-        return JSONResponse({"state": "doubt", "why": take.heard.doubts}, 409)
-    return await here.booth.do(_keep, here, prompt, take, f"{here.speaker} {key}")
+        async with here.booth.decoding:
+            take = await here.booth.compute(hear, spool, prompt, here.booth.settings.max_clip_s)
+            if isinstance(take, str):
+                return JSONResponse({"state": "refused", "why": [take]}, 422)
+            if take.heard.doubts and asked.get("keep") != "1":
+                return JSONResponse({"state": "doubt", "why": take.heard.doubts}, 409)
+            return await here.booth.do(_keep, here, prompt, take, f"{here.speaker} {key}")
 
 
 def hear(spool: Spool, prompt: Prompt, max_s: float) -> Take | hearing.Refusal:
     """What a recording is; or why nothing could be made of it."""
     data = spool.read()
     try:
-        if audio.kind(data) not in ("wav", "flac"):
+        if containers.kind(data) != "wav":  # what the page makes; nothing else comes this way
             return "damaged"
-        sound = audio.decode(data, max_s / 60)
-    except audio.Refused as refused:
-        if str(refused).startswith(("silence", "longer")):
-            return "silence" if str(refused).startswith("silence") else "too_long"
-        return "damaged"
+        sound = audio.decode(data, max_s / 60, len(data))
+    except limits.Refused as refused:
+        if str(refused) == str(limits.too_long(max_s / 60)):
+            return "too_long"
+        return "silence" if str(refused).startswith("silence") else "damaged"
     heard = hearing.listen(sound.samples, sound.rate_hz, prompt.text)
     return heard.refusal or Take(hashlib.sha256(data).hexdigest(), sound, heard)
 
@@ -217,7 +218,7 @@ def _keep(here: Visit, prompt: Prompt, take: Take, key: str) -> Response:
     course = booth.sittings.course(speaker)
     known = booth.ledger.uploaded(key)
     there = booth.ledger.clip(take.sha256)
-    if course is None or (known and known != take.sha256) or (there and there.speaker != speaker):
+    if course is None or (known and known.id != take.sha256) or (there and there.speaker != speaker):
         return JSONResponse({"state": "refused", "why": ["damaged"]}, 409)
     clip = Clip(
         id=take.sha256,
@@ -234,7 +235,8 @@ def _keep(here: Visit, prompt: Prompt, take: Take, key: str) -> Response:
         session=sitting.id,
     )
     try:
-        booth.ledger.add(clip, take.sound.samples, upload=key)
+        if there is None:
+            booth.ledger.add(clip, take.sound.samples, upload=key)
     except ledger.Refused:
         return JSONResponse({"state": "forbidden"}, 403)
     _, done, total = booth.standing(speaker, course)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from collect import audio, hearing, vault
+from collect import audio, containers, hearing, limits, vault
 from collect.audio import Decoded
 from collect.booth import COOKIE, Booth, Visit, visit
 from collect.chain import Receipt
@@ -176,8 +176,11 @@ async def _spoken(booth: Booth, file: object) -> tuple[Decoded | None, tuple[str
         return None, ()
     data = await file.read()
     try:
-        voice = await booth.compute(audio.decode, data, booth.settings.max_clip_s / 60)
-    except audio.Refused:
+        if containers.kind(data) != "wav":  # what the page makes
+            raise Fault("fault_voice")
+        async with booth.decoding:
+            voice = await booth.compute(audio.decode, data, booth.settings.max_clip_s / 60, 1)
+    except limits.Refused:
         raise Fault("fault_voice") from None
     if hearing.listen(voice.samples, voice.rate_hz).refusal:
         raise Fault("fault_voice")
@@ -195,9 +198,8 @@ def admit(here: Visit, agreed: Agreed) -> None:
     if not booth.may_record(speaker):
         if agreed.voice is not None:
             folder = booth.recipe.folder("collect") / "evidence"
-            vault.put(
-                folder, booth.ledger.keys, speaker, agreed.evidence[0], agreed.voice.samples, agreed.voice.rate_hz
-            )
+            sound = vault.Sound(speaker, agreed.evidence[0], agreed.voice.samples, agreed.voice.rate_hz)
+            vault.put(folder, booth.ledger.keys, [sound])
         booth.ledger.enrol(Speaker(code=speaker))
         receipt = booth.ledger.record(_event(here, speaker, agreed))
     else:

@@ -1,9 +1,10 @@
 """The recording booth: consent before anything, uploads that are one clip each, and what it refuses."""
 
+import asyncio
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from httpx import Response
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from collect import record
 from collect.booth import PAGES
@@ -19,10 +22,11 @@ from collect.codes import new_code, shown, typed
 from collect.hearing import listen
 from collect.ledger import Ledger, open_ledger
 from collect.notice import read
+from collect.spool import Spool
 from recipes.records import PURPOSES, Clip
 from recipes.schema import INTERFACES, Recipe, RecipeError, UserError, load
 from tests.babble import babble, noise
-from web.guard import Attempts
+from web.guard import Attempts, Bounds
 from web.page import strings
 from web.tifinagh import latin
 
@@ -376,14 +380,14 @@ def test_withdrawing_with_the_code_asks_nothing_else(speaker: TestClient, ledger
     other = TestClient(speaker.app, base_url=HOME)  # another phone, no session
     other.get("/")
     page = post(other, "/withdraw", code=code)
-    assert strings("en", PAGES)["withdraw_all_means"] in page.text and len(list(ledger.clips())) == 1
+    assert strings("ary", PAGES)["withdraw_all_means"] in page.text and len(list(ledger.clips())) == 1
     some = post(other, "/withdraw", code=code, what="some", purpose=["commercial", "tts_clone"])
     assert some.status_code == 200 and "commercial" not in ledger.consents(name)[-1].purposes
     page = post(other, "/withdraw", code=code, what="all")
     assert "data-forget" in page.text
     assert ledger.consents(name)[-1].state == "erased" and list(ledger.clips()) == []
     assert speaker.get("/record").url.path == "/"  # the session is over too
-    assert strings("en", PAGES)["withdrawn_before"] in post(speaker, "/resume", code=code).text
+    assert strings("ary", PAGES)["withdrawn_before"] in post(speaker, "/resume", code=code).text
 
 
 def test_withdrawn_purposes_take_their_facts_along(client: TestClient, ledger: Ledger) -> None:
@@ -442,9 +446,9 @@ def test_other_sites_change_nothing(speaker: TestClient, headers: dict[str, str]
 
 
 def test_it_answers_under_its_own_names_alone(tmp_path: Path) -> None:
-    recipe = make(tmp_path, address="https://booth.example.ma", host="0.0.0.0")
+    recipe = make(tmp_path, address="https://booth.example.ma")
     with open_ledger(recipe) as ledger:
-        app = record.application(recipe, ledger)
+        app = record.application(recipe, ledger, "0.0.0.0")
         for host, status in (("booth.example.ma", 200), ("127.0.0.1:8766", 200), ("evil.example", 400)):
             assert TestClient(app, base_url=HOME).get("/", headers={"host": host}).status_code == status
 
@@ -534,6 +538,36 @@ def test_a_body_over_its_size_is_cut_off_while_it_streams(speaker: TestClient, l
     assert speaker.post("/language", content=b"", headers={"content-length": "-1"}).status_code == 400
     assert speaker.post("/consent", data={f"f{n}": "x" for n in range(10_000)}).status_code in (400, 403, 413)
     assert list(ledger.clips()) == []
+
+
+def test_a_sender_who_stops_sending_is_not_waited_for() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    async def receive() -> Message:
+        await asyncio.sleep(5)
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    with pytest.raises(HTTPException) as error:
+        asyncio.run(Bounds(app, size=10, sizes={}, pause_s=0.01)(scope, receive, send))
+    assert error.value.status_code == 408
+
+
+def test_uploads_wait_on_the_disk_where_nobody_can_read_them() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"a voice " * 100
+
+    with Spool() as spool:
+        asyncio.run(spool.fill(body()))
+        assert spool.read() == b"a voice " * 300
+        spool._file.seek(0)
+        assert b"voice" not in spool._file.read()
 
 
 def test_files_are_taken_by_the_consent_alone(speaker: TestClient) -> None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-class Guard:
+class Bounds:
     """Refuses bodies over their size while they stream in, senders that stop sending, and foreign origins.
 
     `sizes`: bytes that a body may have, by path; `size` for all other paths. `pause_s`: how long to wait for
