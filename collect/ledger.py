@@ -305,6 +305,12 @@ class Ledger:
         self.record(event)
         return True
 
+    def describe(self, speaker: Speaker) -> None:
+        """Write a speaker's facts anew; what is not given is forgotten."""
+        facts = speaker.model_dump(exclude={"code"})
+        with self._engine.begin() as connection:
+            connection.execute(tables.speakers.update().where(tables.speakers.c.code == speaker.code).values(**facts))
+
     def record(self, event: Event) -> Receipt:
         """Add an event to the chain. Raises UserError when it cannot follow what the speaker said before."""
         with self._engine.begin() as connection:

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from collect.chain import Receipt
+from collect.codes import typed
 from collect.consent import Event
 from collect.ledger import Ledger, open_ledger
 from collect.lineage import Task
@@ -55,7 +56,9 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
     with open_ledger(recipe) as ledger:
         if arguments.code == "status":
             return status(ledger)
-        speaker = ledger.speaker_of(arguments.code.upper()) or arguments.code
+        speaker = (
+            ledger.speaker_of(arguments.code.upper()) or ledger.speaker_of(typed(arguments.code)) or arguments.code
+        )
         receipt = withdraw(ledger, speaker, arguments.purpose)
     print(receipt.text())
     for task in receipt.tasks:

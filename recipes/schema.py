@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -26,6 +26,8 @@ from recipes.records import Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
+INTERFACES: tuple[Interface, ...] = get_args(Interface)
 RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
 Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
@@ -114,6 +116,31 @@ class Synthetic(Section):
     sentences_per_speaker: PositiveInt | None = None  # null: every speaker reads every sentence
 
 
+class Record(Section):
+    """The recording booth: a web page on which people read, repeat or describe, with their phones."""
+
+    controller: str = Field(min_length=1)  # who answers for the data; named in the notice
+    contact: str = Field(min_length=1)  # how to reach them; named in the notice and on the receipt
+    prompts: dict[Language, RecipePath] = Field(min_length=1)  # text (one a line) or CSV (text, audio, picture)
+    notices: RecipePath | None = None  # folder of texts and recordings; null: the drafts that come with the project
+    languages: list[Interface] = Field(["ary", "zgh", "zgh-Latn", "fr", "en"], min_length=1)  # of the pages
+    purposes: list[Purpose] = Field(
+        list(get_args(Purpose)), min_length=1
+    )  # what speakers are asked for, each by itself
+    consent_months: PositiveInt = 24
+    invited: bool = False  # true: only with a one-time code (--invite N makes them)
+    max_clip_s: PositiveFloat = 30
+    host: str = "127.0.0.1"
+    port: int = Field(8766, ge=0, lt=65536)
+    address: str | None = Field(None, pattern=r"^https?://[^/\s]+$")  # where speakers reach it from outside
+
+    @model_validator(mode="after")
+    def _storing_is_asked_for(self) -> Self:
+        if "store_prepare" not in self.purposes:
+            raise ValueError("`purposes` must have store_prepare: without it no recording can be kept")
+        return self
+
+
 def _without_password(url: str) -> str:
     if re.search(r"//[^/@]*:[^/@]*@", url):
         raise ValueError("a recipe is copied beside every result: leave the password out and set PGPASSWORD")
@@ -139,6 +166,7 @@ class Collect(Section):
     max_file_mib: PositiveFloat = 256
     max_minutes: PositiveFloat = 30
     synthetic: Synthetic | None = None
+    record: Record | None = None
 
     @model_validator(mode="after")
     def _hub_is_allowed(self) -> Self:
@@ -278,7 +306,7 @@ class Listen(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, lt=65536)
-    interface: Literal["en", "fr", "ary", "zgh"] = "en"  # language the page opens in
+    interface: Interface = "en"  # language the page opens in
     scale: bool = True  # 5-point rating of each
     preference: bool = True  # A/B preference of each pair
 

@@ -1,4 +1,4 @@
-"""The page shell: templates, sentences in four languages, directions, safe headers."""
+"""The page shell: templates, sentences in five languages, directions, safe headers."""
 
 from functools import cache
 from pathlib import Path
@@ -14,11 +14,14 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recipes.schema import INTERFACES
+from web.tifinagh import latin
+
 HERE = Path(__file__).parent
-LANGUAGES = ("en", "fr", "ary", "zgh")
+LANGUAGES = INTERFACES
 _RIGHT_TO_LEFT = ("ary",)
 # BCP 47 tags of the pages, and of transcripts by script.
-_TAGS = {"en": "en", "fr": "fr", "ary": "ary-Arab", "zgh": "zgh-Tfng"}
+_TAGS = {"en": "en", "fr": "fr", "ary": "ary-Arab", "zgh": "zgh-Tfng", "zgh-Latn": "zgh-Latn"}
 
 _HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
@@ -28,14 +31,28 @@ _HEADERS = {
     b"referrer-policy": b"same-origin",
     b"cache-control": b"no-store",
     b"cross-origin-opener-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), geolocation=(), microphone=(self)",
 }
 
 
 @cache
-def strings(language: str) -> dict[str, str]:
-    """Every sentence of the pages in one language."""
-    table: dict[str, dict[str, str]] = yaml.safe_load((HERE / "strings.yaml").read_text(encoding="utf-8"))
-    return {key: row[language] for key, row in table.items()}
+def strings(language: str, folder: Path = HERE) -> dict[str, str]:
+    """Every sentence of an app's pages in one language: those that all share, and those in its own folder.
+
+    Tamazight in Latin letters is that in Tifinagh, letter for letter, where no other text is given.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for path in dict.fromkeys((HERE / "strings.yaml", folder / "strings.yaml")):
+        if path.is_file():
+            table |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {key: in_language(row, language) for key, row in table.items()}
+
+
+def in_language(row: dict[str, str], language: str) -> str:
+    """One sentence, given by language."""
+    if language == "zgh-Latn" and language not in row:
+        return latin(row["zgh"])
+    return row[language]
 
 
 @cache
@@ -47,7 +64,7 @@ def _environment(folder: Path) -> Environment:
 
 def page(folder: Path, template: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page in a language of the interface. `folder`: where the app keeps its own templates."""
-    shell = {"lang": _TAGS[language], "dir": direction(_TAGS[language]), "t": strings(language)}
+    shell = {"lang": _TAGS[language], "dir": direction(_TAGS[language]), "t": strings(language, folder)}
     text = _environment(folder).get_template(template).render(**shell, language=language, **values)
     return HTMLResponse(text, status)
 
@@ -62,9 +79,19 @@ def static() -> Mount:
     return Mount("/static", StaticFiles(directory=HERE / "static"))
 
 
-def safe(host: str) -> list[Middleware]:
-    """Middleware that sets the headers and answers to this machine's names alone; to all on `0.0.0.0` or `::`."""
+def tag(language: str) -> str:
+    """The BCP 47 tag of a language of the interface."""
+    return _TAGS[language]
+
+
+def safe(host: str, known_as: str | None = None) -> list[Middleware]:
+    """Middleware that sets the headers and answers to this machine's names alone.
+
+    On `0.0.0.0` or `::` it answers to every name, unless `known_as` says under which one it is reached.
+    """
     names = None if host in ("0.0.0.0", "::") else {"127.0.0.1", "localhost", "::1", host.lower()}
+    if known_as:
+        names = {"127.0.0.1", "localhost", "::1", known_as.lower()}
     return [Middleware(Guard, names=names)]
 
 
