@@ -5,12 +5,16 @@ ratio are measured in the same run, on the same disk (of the temporary folder: T
 for the purpose where it is installed.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import io
 import json
 import os
 import random
+import re
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import soundfile
 import sqlalchemy as sa
@@ -44,6 +49,7 @@ def main() -> None:
         permitting(folder / "permit")
         closing(folder / "closure")
         writing(folder / "writers")
+        crowding(folder / "booth")
     raise SystemExit(_short)
 
 
@@ -202,6 +208,86 @@ def fifty(recipe: Recipe) -> float:
             spent = timed(lambda: list(pool.map(lambda number: write(number, range(1, each + 1)), range(50))))
         assert len(list(ledger.clips())) == 50 * (each + 1)
     return spent
+
+
+# ---------------------------------------------------------------- booth
+
+
+def crowding(folder: Path) -> None:
+    """Speakers at the booth, all of whom send a clip of five seconds at once, round after round."""
+    speakers, rounds = (40, 3) if QUICK else (200, 5)
+    folder.mkdir()
+    (folder / "prompts.txt").write_text(
+        "\n".join(f"الجملة رقم {number} فالكتاب ديالنا" for number in range(rounds)), encoding="utf-8"
+    )
+    booth = {"controller": "an association", "contact": "hello@example.org", "prompts": {"ary-Arab": "prompts.txt"}}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    recipe = made(folder, record=booth | {"port": port})
+    command = [sys.executable, "-m", "collect.record", str(folder / "recipe.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            failed, peaks = asyncio.run(crowd(f"http://127.0.0.1:{port}", server.pid, speakers, rounds))
+        finally:
+            server.terminate()
+    with open_ledger(recipe) as ledger:
+        kept = sum(1 for _ in ledger.clips())
+    line(f"booth, {speakers} at once, {rounds} rounds: uploads that failed", failed, "", 0)
+    line("booth, clips sent and not in the ledger", speakers * rounds - kept, "", 0)
+    line("booth, memory after the last round / after the first", peaks[-1] / peaks[0], "×", 1.2)
+
+
+async def crowd(address: str, server: int, speakers: int, rounds: int) -> tuple[int, list[float]]:
+    """Failed uploads, and the server's peak memory after each round."""
+    people = []
+    for first in range(0, speakers, 20):
+        people += await asyncio.gather(*(join(address) for _ in range(first, min(speakers, first + 20))))
+    failed, peaks = 0, []
+    for turn in range(rounds):
+        sent = (send(*person, turn, number) for number, person in enumerate(people))
+        failed += sum(status != 200 for status in await asyncio.gather(*sent))
+        peaks.append(peak_mib(server))
+    for client, *_ in people:
+        await client.aclose()
+    return failed, peaks
+
+
+async def join(address: str) -> tuple[httpx.AsyncClient, str, str, list[str]]:
+    """One speaker, from the first page to the first prompt: client, token, owner of the page, prompts."""
+    client = httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=600)
+    for _ in range(600):
+        with contextlib.suppress(httpx.ConnectError):
+            page = (await client.get("/")).text
+            break
+        await asyncio.sleep(0.2)  # until the server has started
+    (token,) = re.findall(r'data-csrf="(\w+)"', page)
+    steps = [("language", {"language": "en"}), ("consent", {"purpose": "store_prepare", "who": "adult"})]
+    for step, form in [*steps, ("about", {"language": "ary-Arab"})]:
+        page = (await client.post(f"/{step}", data={"csrf": token} | form)).text
+    (owner,) = re.findall(r'data-owner="(\w+)"', page)
+    return client, token, owner, re.findall(r'"id": "(\w+)"', (await client.get("/record")).text)
+
+
+async def send(client: httpx.AsyncClient, token: str, owner: str, prompts: list[str], turn: int, number: int) -> int:
+    """Upload five seconds of something like a voice; the status of the answer."""
+    draw, time_s = np.random.default_rng([turn, number]), np.arange(240_000) / 48_000
+    voice = 0.3 * np.sin(2 * np.pi * draw.uniform(100, 300) * time_s) * (time_s % 0.5 < 0.3)
+    out = io.BytesIO()
+    soundfile.write(out, voice + draw.normal(0, 1e-3, len(voice)), 48_000, "PCM_16", format="WAV")
+    answer = await client.post(
+        "/clip",
+        params={"prompt": prompts[turn], "owner": owner, "keep": 1},
+        content=out.getvalue(),
+        headers={"x-csrf": token, "idempotency-key": f"key-{turn:08d}-{number:08d}"},
+    )
+    return answer.status_code
+
+
+def peak_mib(process: int) -> float:
+    """The most memory that a process has had so far."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    return int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmHWM"))) / 1024
 
 
 # ---------------------------------------------------------------- what all need
