@@ -12,8 +12,8 @@ Doubt = Literal["clipped", "too_quiet", "too_noisy", "short_for_text", "long_for
 
 _FRAME_S = 0.03
 _SILENT_DB = -55.0  # of full scale; below it a phone records its own noise
-_QUIET_DB = -38.0  # level of speech; a phone at arm's length gives -30 to -20
-_NOISY_DB = 12.0  # between speech and pauses; in a street less
+QUIET_DB = -38.0  # level of speech; a phone at arm's length gives -30 to -20
+NOISY_DB = 12.0  # between speech and pauses; in a street less
 _CLIPPED = 0.0005  # share of samples
 _SHORTEST_S = 0.25
 # Letters in a second of speech. Readers say 10 to 16; Arabic script leaves short vowels out.
@@ -67,11 +67,11 @@ def _doubts(level_db: float, noise_db: float, clipped: float, speech_s: float, l
     found: list[Doubt] = []
     if clipped > _CLIPPED:
         found.append("clipped")
-    if level_db < _QUIET_DB:
+    if level_db < QUIET_DB:
         found.append("too_quiet")
     # Without a pause there is nothing to measure noise in, so speech that fills the recording passes for noisy:
     # the speaker then hears that a short silence before and after is needed.
-    if level_db - noise_db < _NOISY_DB:
+    if level_db - noise_db < NOISY_DB:
         found.append("too_noisy")
     if speech_s < letters / _FASTEST:
         found.append("short_for_text")

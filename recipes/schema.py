@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from recipes import faults
-from recipes.records import Language, Purpose
+from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
@@ -106,6 +106,27 @@ class Basis(Section):
     expires_on: date | None = None
 
 
+class Target(Section):
+    """How much speech of which people is wanted, for one purpose; what is null may be anything."""
+
+    language: Language
+    dialect: str | None = None  # as the clips say it
+    gender: Gender | None = None
+    age_band: AgeBand | None = None
+    purpose: Purpose
+    hours: PositiveFloat
+    speakers: PositiveInt = 1
+    max_h_each: PositiveFloat | None = None  # of one speaker, more than this does not count
+
+
+class Coverage(Section):
+    """What there should be of recordings, and how closely `collect.coverage` looks at those there are."""
+
+    targets: list[Target] = []
+    min_speakers: PositiveInt = 3  # the page shows no group of fewer: a group of one is a person
+    measured_clips: int = Field(200, ge=0)  # opened to measure level, noise and clipping; drawn by the seed
+
+
 class Synthetic(Section):
     """Speech made by espeak-ng from text, for trying the workbench where there is no speech yet."""
 
@@ -167,6 +188,7 @@ class Collect(Section):
     max_minutes: PositiveFloat = 30
     synthetic: Synthetic | None = None
     record: Record | None = None
+    coverage: Coverage = Coverage()
 
     @model_validator(mode="after")
     def _hub_is_allowed(self) -> Self:
