@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from starlette.datastructures import FormData
@@ -166,7 +167,8 @@ class Visit:
     def keep(self, response: Response) -> Response:
         """Give the browser its secret, when it has none."""
         if COOKIE not in self.request.cookies:
-            https = self.request.url.scheme == "https"
+            asked, outside = self.request.url, urlsplit(self.booth.settings.address or "")
+            https = "https" in (asked.scheme, outside.scheme if outside.hostname == asked.hostname else "")
             response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", secure=https)
         return response
 

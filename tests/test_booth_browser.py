@@ -225,7 +225,8 @@ def test_the_microphone_check_retakes_and_skips(page: Any, ledger: Ledger) -> No
     page.goto("/check")
     page.click("#check button")
     page.wait_for_selector("#check button:not([disabled])")
-    assert page.inner_text("#check .state") == strings("en", PAGES)["check_fine"]
+    said = strings("en", PAGES)  # the microphone of this test never is silent, but for pauses
+    assert page.inner_text("#check .state") in (said["check_fine"], said["check_noise"])
     page.goto("/record")
     first = page.inner_text(".sentence")
     say(page, 0.1)

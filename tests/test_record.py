@@ -450,7 +450,9 @@ def test_it_answers_under_its_own_names_alone(tmp_path: Path) -> None:
     with open_ledger(recipe) as ledger:
         app = record.application(recipe, ledger, "0.0.0.0")
         for host, status in (("booth.example.ma", 200), ("127.0.0.1:8766", 200), ("evil.example", 400)):
-            assert TestClient(app, base_url=HOME).get("/", headers={"host": host}).status_code == status
+            answer = TestClient(app, base_url=HOME).get("/", headers={"host": host})
+            assert answer.status_code == status
+            assert ("; Secure" in answer.headers.get("set-cookie", "")) == (host == "booth.example.ma")
 
 
 def test_the_sessions_secret_is_for_the_browser_and_this_site_alone(client: TestClient, recipe: Recipe) -> None:
