@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ def ledger_exists(recipe: Recipe) -> bool:
     return bool(recipe.collect.database) or (recipe.folder("collect") / "ledger.sqlite").is_file()
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What was read of the chain at one moment. Whoever decides by it acts by it, whatever others do meanwhile."""
+
+    end: Receipt
+    newest: datetime  # when the last event was written down
+    at: float  # on the monotonic clock
+    consents: dict[str, list[Event]]  # of the speakers that were asked for since
+
+
 class Ledger:
     """An open catalogue. Its audio is reached through `audio`, which asks `permit` first."""
 
@@ -108,10 +119,7 @@ class Ledger:
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.keys = keys
         self._vault = vault_folder
-        self._consents: dict[str, list[Event]] = {}
-        self._seen = Receipt(-1, "")
-        self._newest = chain.BEGINNING  # when the last event was written down
-        self._read_at = -1.0
+        self._last = _Reading(Receipt(-1, ""), chain.BEGINNING, -1.0, {})
 
     # -------------------------------------------------- reading
 
@@ -181,20 +189,15 @@ class Ledger:
 
         Now is never before the last event: turning the clock back revives nothing.
         """
-        if time.monotonic() - self._read_at > _FRESH_S:
-            self._refresh()
-        if clip.speaker not in self._consents:
-            self._consents[clip.speaker] = self.consents(clip.speaker)
-        return permits(self._consents[clip.speaker], purpose, at or self.now(), clip)
+        return self._permits(self._reading(), clip, purpose, at)
 
     def now(self) -> datetime:
         """The later of the clock and the last event."""
-        return max(datetime.now(UTC), self._newest)
+        return max(datetime.now(UTC), self._last.newest)
 
     def flac(self, clip: Clip, purpose: Purpose) -> bytes:
         """The clip's audio as FLAC. Raises Refused without a consent for the purpose at this moment."""
-        self._refresh()
-        if not self.permit(clip, purpose):
+        if not self._permits(self._refresh(), clip, purpose):
             raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover {purpose}")
         return vault.get(self._vault, self.keys, clip.speaker, clip.id, clip.audio)
 
@@ -257,13 +260,24 @@ class Ledger:
         histories = {speaker.code: self.consents(speaker.code) for speaker in self.speakers()}
         return dpv.document({code: events for code, events in histories.items() if events}, notices)
 
-    def _refresh(self) -> None:
-        """Forget what was read of consents when the chain has grown, or is another."""
+    def _permits(self, reading: "_Reading", clip: Clip, purpose: Purpose, at: datetime | None = None) -> bool:
+        if clip.speaker not in reading.consents:
+            reading.consents[clip.speaker] = self.consents(clip.speaker)
+        now = at or max(datetime.now(UTC), reading.newest)
+        return permits(reading.consents[clip.speaker], purpose, now, clip)
+
+    def _reading(self) -> "_Reading":
+        """What was read of the chain a moment ago, or now."""
+        last = self._last
+        return last if time.monotonic() - last.at < _FRESH_S else self._refresh()
+
+    def _refresh(self) -> "_Reading":
+        """Look where the chain ends. When it has grown, what was read of consents before is forgotten."""
         with self._reader.connect() as connection:
-            end, self._newest = chain.end(connection)
-        if end != self._seen:
-            self._consents.clear()
-        self._seen, self._read_at = end, time.monotonic()
+            end, newest = chain.end(connection)
+        last = self._last
+        self._last = _Reading(end, newest, time.monotonic(), last.consents if last.end == end else {})
+        return self._last
 
     # -------------------------------------------------- writing consent
 
@@ -315,7 +329,7 @@ class Ledger:
         """Add an event to the chain. Raises UserError when it cannot follow what the speaker said before."""
         with self._engine.begin() as connection:
             receipt = chain.append(connection, event, self.now())
-        self._read_at = -1.0
+        self._refresh()
         return receipt
 
     def add_code(self, speaker: str, code: str) -> None:
@@ -340,12 +354,14 @@ class Ledger:
         try:
             return self.add_all([(clip, samples)], upload)[0]
         except sa.exc.IntegrityError:
-            if found := self.clip(clip.id):
-                return found
-            if upload and (found := self.uploaded(upload)):  # under another id: other bytes, same upload
-                vault.remove(self._vault, vault.path_of(clip.id))
-                return found
-            raise
+            found = self.clip(clip.id) or (self.uploaded(upload) if upload else None)
+            if found is None:
+                raise
+            if (found.speaker, found.id) != (clip.speaker, clip.id):
+                vault.remove(self._vault, vault.path_of(clip.speaker, clip.id))
+            if found.speaker != clip.speaker:
+                raise Refused(f"{clip.source}: the same recording is here as one of {found.speaker}") from None
+            return found
 
     def add_all(self, sounds: Sequence[tuple[Clip, NDArray[np.float32]]], upload: str | None = None) -> list[Clip]:
         """Keep clips with their samples, float32 (n, channels): audio first, then the rows. Returns them as kept.
@@ -353,20 +369,21 @@ class Ledger:
         When it returns, all survive a power cut. Raises KeyError when a speaker is not enrolled, Refused
         without a consent to keep a clip; then none is kept. `upload`: the name of the upload that one came by.
         """
+        reading = self._reading()
         for clip, _ in sounds:
-            self._keepable(clip)
+            self._keepable(reading, clip)
         bare = [vault.Sound(clip.speaker, clip.id, samples, clip.rate_hz) for clip, samples in sounds]
         paths = vault.put(self._vault, self.keys, bare)
         kept = [clip.model_copy(update={"audio": path}) for (clip, _), path in zip(sounds, paths, strict=True)]
-        while not self._insert(kept, upload):
-            self._refresh()  # someone may have withdrawn while the files were written
+        while not self._insert(reading, kept, upload):
+            reading = self._refresh()  # someone may have withdrawn while the files were written
             for clip in kept:
-                self._keepable(clip)
+                self._keepable(reading, clip)
         return kept
 
-    def _insert(self, clips: Sequence[Clip], upload: str | None) -> bool:
+    def _insert(self, reading: "_Reading", clips: Sequence[Clip], upload: str | None) -> bool:
         """Add the rows of clips, unless the chain has grown since it was read. Whether they were added."""
-        rest = {"upload": upload, "end": self._seen.number}
+        rest = {"upload": upload, "end": reading.end.number}
         rows = [{"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json(), **rest} for clip in clips]
         with self._engine.connect() as connection, connection.begin() as transaction:
             added = connection.execute(_UNLESS_GROWN, rows).rowcount
@@ -374,8 +391,8 @@ class Ledger:
                 transaction.rollback()
         return added == len(rows)
 
-    def _keepable(self, clip: Clip) -> None:
-        if not self.permit(clip, "store_prepare"):
+    def _keepable(self, reading: "_Reading", clip: Clip) -> None:
+        if not self._permits(reading, clip, "store_prepare"):
             self.speaker(clip.speaker)
             raise Refused(f"{clip.source}: the consent of {clip.speaker} does not cover store_prepare")
 

@@ -1,5 +1,6 @@
 """Audio at rest: FLAC under the speaker's key, in files named by the recording, complete or not there."""
 
+import hashlib
 import io
 import os
 import time
@@ -36,7 +37,7 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
     The bytes are on the disk, under their names, when this returns: each file is written beside, synced,
     renamed, and then its folder is synced. Several sounds wait for the disk together.
     """
-    paths = [folder / path_of(sound.name) for sound in sounds]
+    paths = [folder / path_of(sound.speaker, sound.name) for sound in sounds]
     for parent in {path.parent for path in paths}:
         if not parent.is_dir():
             parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,13 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def path_of(name: str) -> str:
-    """Where a sound of this name is kept, relative to the folder."""
-    return f"{name[:1]}/{name}.flac.sealed"
+def path_of(speaker: str, name: str) -> str:
+    """Where a speaker's sound of this name is kept, relative to the folder.
+
+    Two speakers never share a file, and who holds a recording cannot tell from the folder that it is here.
+    """
+    place = hashlib.sha256(f"{speaker}\n{name}".encode()).hexdigest()
+    return f"{place[:1]}/{place}.flac.sealed"
 
 
 def flac(sound: Sound) -> bytes:

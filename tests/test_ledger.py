@@ -151,6 +151,31 @@ def test_a_withdrawal_while_the_file_is_written_keeps_the_clip_out(
         assert not list(ledger.clips())
 
 
+def test_a_recording_that_is_here_as_anothers_is_refused_and_harms_nothing(opened: Opened) -> None:
+    with opened() as ledger:
+        kept = filled(ledger)
+        ledger.enrol(Speaker(code="s2"), granted("s2"))
+        with pytest.raises(Refused, match="the same recording is here as one of s1"):
+            ledger.add(clip(speaker="s2"), SOUND)
+        assert len(ledger.audio(kept, "asr_train")[0]) == len(SOUND)
+        assert len(list(ledger.clips())) == 1
+
+
+def test_threads_that_ask_while_others_withdraw_see_no_stale_consent(opened: Opened) -> None:
+    with opened() as ledger:
+        for number in range(6):
+            filled(ledger, f"s{number}", "abcdef"[number])
+        clips = list(ledger.clips())
+
+        def withdraw_and_ask(number: int) -> bool:
+            ledger.record(withdrawn(f"s{number}"))
+            mine = next(one for one in clips if one.speaker == f"s{number}")
+            return any(ledger.permit(mine, "asr_train") for _ in range(50))
+
+        with ThreadPoolExecutor(6) as pool:
+            assert not any(pool.map(withdraw_and_ask, range(6)))
+
+
 def test_an_upload_sent_twice_is_one_clip(opened: Opened) -> None:
     with opened() as ledger:
         ledger.enrol(Speaker(code="s1"), granted("s1"))
@@ -450,7 +475,7 @@ def test_a_destroyed_key_is_nowhere_in_the_file(tmp_path: Path) -> None:
 def test_what_an_interrupted_write_left_is_swept_after_a_day(tmp_path: Path) -> None:
     with open_ledger(recipe(tmp_path)) as ledger:
         kept = filled(ledger)
-        stray = tmp_path / "work" / "collect" / "audio" / "a" / ".stray"
+        stray = tmp_path / "work" / "collect" / "audio" / kept.audio[:1] / ".stray"
         stray.write_bytes(b"half")
         assert ledger.sweep() == 0
         os.utime(stray, (0, 0))
