@@ -30,7 +30,7 @@ async def withdraw(request: Request) -> Response:
     if form.get("what") == "all" or purposes:
         owner = "" if purposes else booth.owner(speaker)
         receipt = await booth.do(_take_back, here, speaker, purposes or None)
-        return here.page("withdrawn.html", text=receipt.text(here.language), forget=owner)
+        return here.page("withdrawn.html", text=receipt.text(here.language, here.told.purposes), forget=owner)
     fault = here.t["withdraw_choose"] if form.get("what") else ""
     allowed = (await booth.do(booth.ledger.consents, speaker))[-1].purposes
     sentences = [(purpose, here.told.purposes.get(purpose, purpose)) for purpose in allowed]

@@ -5,7 +5,7 @@ RECIPE status` lists what withdrawals still ask for.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -32,21 +32,22 @@ class WithdrawalReceipt:
 
     speaker: str
     day: date
-    purposes: tuple[str, ...]  # taken back; empty: all
+    purposes: tuple[Purpose, ...]  # taken back; empty: all
     clips: int  # recordings that cannot be read any more
     tasks: tuple[Task, ...]
     proof: Receipt
 
-    def text(self, language: str = "en") -> str:
-        """The receipt as plain text, in a language of the booth."""
+    def text(self, language: str = "en", sentences: Mapping[Purpose, str] | None = None) -> str:
+        """The receipt as plain text, in a language of the booth. `sentences`: how that calls the purposes."""
         say = {key: row.get(language, row["en"]) for key, row in _sentences().items()}
         whole = not self.purposes
-        first = say["all"] if whole else say["some"].format(day="{day}", purposes=", ".join(self.purposes))
+        taken_back = [f"  - {(sentences or {}).get(purpose, purpose)}" for purpose in self.purposes]
         done = [say["blocked"], *([say["erased"].format(clips=self.clips)] if whole else [])]
         done += [f"{task.kind}: {task.proof}" for task in self.tasks if task.state == "done"]
         open_tasks = [task for task in self.tasks if task.state == "pending"]
         pending = [say["task"].format(kind=task.kind, due=task.due) for task in open_tasks]
-        lines = [say["title"], "", first.format(day=self.day), ""]
+        first = say["all" if whole else "some"].format(day=self.day)
+        lines = [say["title"], "", first, *taken_back, ""]
         for heading, items in ((say["done"], done), (say["pending"], pending or [say["nothing"]])):
             lines += [f"{heading}:", *(f"  - {item}" for item in items)]
         return "\n".join([*lines, f"{say['lost']}:", f"  - {say['copies']}", "", f"{say['proof']}: {self.proof}", ""])

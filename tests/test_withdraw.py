@@ -166,6 +166,13 @@ def test_the_receipt_speaks_the_languages_of_the_booth(corpus: Recipe, language:
     assert "{" not in told and "6" in told
 
 
+def test_the_receipt_calls_purposes_as_the_speaker_was_told(corpus: Recipe) -> None:
+    with open_ledger(corpus) as ledger:
+        receipt = withdraw.withdraw(ledger, "amina", ["tts_clone"])
+    assert "- tts_clone" in receipt.text("fr")
+    assert "- Une voix qui me ressemble" in receipt.text("fr", {"tts_clone": "Une voix qui me ressemble"})
+
+
 CLIPS = int(os.environ.get("TWIZA_CLIPS", "200"))  # 1,000 in the slow test
 
 
