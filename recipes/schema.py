@@ -168,6 +168,9 @@ def _without_password(url: str) -> str:
     return url
 
 
+_DIALECTS = ["Casablanca", "Fes", "Marrakech", "Oujda", "Rabat", "Tangier", "Sous", "Rif", "Atlas", "Hassania"]
+
+
 class Label(Section):
     """Transcription by people, in Label Studio."""
 
@@ -176,18 +179,7 @@ class Label(Section):
     secrets: RecipePath | None = None  # file with the token; null: what `make label-studio` wrote
     data_dir: RecipePath | None = None  # of a server on this machine, to clean its exports; null: as secrets say
     languages: list[Language] | None = None  # of the clips that are pushed; null: all
-    dialects: list[str] = [
-        "Casablanca",
-        "Fes",
-        "Marrakech",
-        "Oujda",
-        "Rabat",
-        "Tangier",
-        "Sous",
-        "Rif",
-        "Atlas",
-        "Hassania",
-    ]
+    dialects: list[str] = _DIALECTS  # that annotators can choose from
     annotators: PositiveInt = 1  # who transcribe each clip
     agree_cer: float = Field(0.1, ge=0)  # transcripts of one clip agree up to this error rate between any two
     drafts: Literal["prompt", "recogniser", "table", "none"] = "prompt"  # what annotators start from

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from recipes.schema import Recipe, UserError, load
 from tests.babble import babble
 from tests.conftest import ROOT
 from tests.studio import Fake, fake, free_port, losing, results, served
+
+pytestmark = pytest.mark.skipif(sys.version_info >= (3, 14), reason="label-studio-sdk does not run on Python 3.14")
 
 RECIPE = """
 name: corpus

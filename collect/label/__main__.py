@@ -74,15 +74,16 @@ def serve(recipe: Recipe, ledger: Ledger) -> None:
     import uvicorn
 
     settings = recipe.collect.label
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise UserError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
-    print(f"audio for {address(settings)} at {settings.audio_url}   (Ctrl-C ends it)", flush=True)
-    app = audio.application(settings, ledger)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listening = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        where, cause = f"{settings.host}:{settings.port}", error.strerror or error
+        raise UserError(f"collect.label: {where}: {cause}; give another collect.label.port and audio_url") from None
+    with listening:
+        print(f"audio for {address(settings)} at {settings.audio_url}   (Ctrl-C ends it)", flush=True)
+        app = audio.application(settings, ledger)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listening])
 
 
 def form(recipe: Recipe, ledger: Ledger) -> str:

@@ -103,8 +103,7 @@ def application(settings: Label, ledger: Ledger) -> Starlette:
 
     routes = [Route("/audio/{clip}.flac", audio, methods=["GET", "OPTIONS"])]
     # Behind a proxy, the address that browsers know is not the one listened on.
-    public = urlsplit(settings.audio_url).hostname or settings.host
-    return Starlette(routes=routes, middleware=safe("0.0.0.0" if settings.host == "0.0.0.0" else public))
+    return Starlette(routes=routes, middleware=safe(settings.host, urlsplit(settings.audio_url).hostname))
 
 
 def _sign(key: bytes, clip: str, until: int) -> str:
