@@ -4,13 +4,17 @@ PYTHON ?= python3
 # Options for pip, e.g. PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
 PIP_ARGS ?=
 RECIPE ?= recipes/demo.yaml
+# Label Studio does not run on every Python; where it listens.
+STUDIO_PYTHON ?= $(PYTHON)
+PORT ?= 8080
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+STUDIO := .label-studio/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-real lint format lock clean
+.PHONY: help install demo label-studio label-studio-install test test-real lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,6 +34,17 @@ demo: $(READY) ## the sample corpus through all four stages, without a network
 	HF_HUB_OFFLINE=1 $(RUN) -m prepare $(RECIPE)
 	HF_HUB_OFFLINE=1 $(RUN) -m train $(RECIPE)
 	HF_HUB_OFFLINE=1 $(RUN) -m evaluate $(RECIPE)
+
+label-studio: $(STUDIO)/.ready ## Label Studio on this machine, in its own environment; PORT=8080
+	$(PYTHON) -m collect.label.studio --port $(PORT)
+
+label-studio-install: $(STUDIO)/.ready ## that environment alone (1 GB)
+
+$(STUDIO)/.ready: collect/label/studio.lock
+	$(STUDIO_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Label Studio needs Python 3.10 to 3.13; name one: STUDIO_PYTHON=python3.13")'
+	$(STUDIO_PYTHON) -m venv $(STUDIO)
+	$(STUDIO)/bin/python -m pip install --quiet -r collect/label/studio.lock
+	touch $@
 
 test: $(READY) ## the test suite, without the slow tests
 	HF_HUB_OFFLINE=1 $(RUN) -m pytest $(PYTEST_ARGS)

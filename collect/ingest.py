@@ -194,6 +194,8 @@ def update(ledger: Ledger, known: Clip, clip: Clip) -> None:
     # A validated transcript outlives the table it came from, and any transcript a table that has none.
     if not clip.transcript or (known.origin != "prompt" and clip.origin == "prompt"):
         facts -= {"transcript", "origin"}
+    if known.origin == "validated" and clip.origin == "prompt":  # annotators also said in what letters it is
+        facts -= {"language", "dialect"}
     same = {name: getattr(clip, name) for name in facts}
     if any(getattr(known, name) != value for name, value in same.items()):
         ledger.amend(known.model_copy(update=same))

@@ -170,12 +170,13 @@ class Ledger:
             raise KeyError(name)
         return Notice.model_validate_json(row.notice), row.audio
 
-    def transcripts(self, clip_id: str) -> list[Transcript]:
-        """What annotators wrote of a clip, by id."""
-        query = sa.select(tables.transcripts.c.transcript).where(tables.transcripts.c.clip == clip_id)
+    def transcripts(self, clip_id: str | None = None) -> list[Transcript]:
+        """What annotators wrote of a clip, or of all, by id."""
+        query = sa.select(tables.transcripts.c.transcript).order_by(tables.transcripts.c.id)
+        if clip_id is not None:
+            query = query.where(tables.transcripts.c.clip == clip_id)
         with self._reader.connect() as connection:
-            found = connection.scalars(query.order_by(tables.transcripts.c.id))
-            return [Transcript.model_validate_json(text) for text in found]
+            return [Transcript.model_validate_json(text) for text in connection.scalars(query)]
 
     # -------------------------------------------------- consent
 

@@ -25,6 +25,7 @@ from recipes.command import run
 from recipes.provenance import is_withdrawn, refuse_withdrawn
 from recipes.schema import Listen, Recipe, UserError
 from web.page import LANGUAGES, direction, page, safe, static, strings
+from web.ranges import part
 
 _PAGES = Path(__file__).parent / "pages"
 _COOKIE = "listener"
@@ -145,7 +146,7 @@ class Test:
         for label, clip in zip(_LABELS, clips, strict=False):
             if hmac.compare_digest(request.path_params["token"], self.token(listener, label, number)):
                 try:
-                    return part(stimuli.sound(self.recipe, clip), request.headers.get("range"))
+                    return part(stimuli.sound(self.recipe, clip), request.headers.get("range"), "audio/wav")
                 except FileNotFoundError:  # evaluated anew since this server started
                     break
         return Response(status_code=404)
@@ -215,23 +216,6 @@ class Test:
         """Whether a form was sent from a page of ours (browsers name the origin of every form)."""
         origin = request.headers.get("origin")
         return origin is None or origin.split("://")[-1] == request.headers.get("host")
-
-
-def part(data: bytes, asked: str | None) -> Response:
-    """All of a clip, or the range of bytes that a browser asks for (RFC 9110, section 14)."""
-    kind = {"accept-ranges": "bytes"}
-    if not asked or not asked.startswith("bytes=") or "," in asked:
-        return Response(data, media_type="audio/wav", headers=kind)
-    first, _, last = asked.removeprefix("bytes=").partition("-")
-    try:
-        start = int(first) if first else max(0, len(data) - int(last))
-        end = min(int(last), len(data) - 1) if first and last else len(data) - 1
-    except ValueError:
-        return Response(data, media_type="audio/wav", headers=kind)
-    if start > end:
-        return Response(status_code=416, headers=kind | {"content-range": f"bytes */{len(data)}"})
-    kind["content-range"] = f"bytes {start}-{end}/{len(data)}"
-    return Response(data[start : end + 1], 206, media_type="audio/wav", headers=kind)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,9 @@ def check_known(key: str, asked: Sequence[str] | None, known: Iterable[str]) -> 
 
 
 def filtered(clip: records.Clip, settings: Prepare) -> str | None:
-    """Why the recipe does not ask for this clip; None when it does."""
+    """Why a clip with consent is not prepared; None when it is."""
+    if not clip.valid:
+        return "annotators marked it as unusable"
     if settings.languages is not None and clip.language not in settings.languages:
         return f"not in prepare.languages: {clip.language}"
     if settings.speakers is not None and clip.speaker not in settings.speakers:

@@ -67,6 +67,7 @@ class Clip(Row):
     region: str | None = None
     transcript: Text
     origin: Origin = "prompt"
+    valid: bool = True  # false: annotators say that the recording cannot be used
     audio: str  # where the vault keeps it, relative to the vault
     rate_hz: int = Field(gt=0)
     duration_s: float = Field(gt=0)  # counted from decoded samples
@@ -77,7 +78,7 @@ class Clip(Row):
 class Transcript(Row):
     """What one annotator wrote of a clip."""
 
-    id: str  # server, project and annotation
+    id: str  # server, project, task and annotation
     clip: str
     text: Text
     language: Language | None = None

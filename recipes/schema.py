@@ -168,6 +168,38 @@ def _without_password(url: str) -> str:
     return url
 
 
+_DIALECTS = ["Casablanca", "Fes", "Marrakech", "Oujda", "Rabat", "Tangier", "Sous", "Rif", "Atlas", "Hassania"]
+
+
+class Label(Section):
+    """Transcription by people, in Label Studio."""
+
+    url: str = Field("http://127.0.0.1:8080", pattern=r"^https?://[^/?#@]+(/[^?#@]*)?$")  # of Label Studio
+    project: str | None = Field(None, min_length=3, max_length=50)  # its title; null: the recipe's name
+    secrets: RecipePath | None = None  # file with the token; null: what `make label-studio` wrote
+    data_dir: RecipePath | None = None  # of a server on this machine, to clean its exports; null: as secrets say
+    languages: list[Language] | None = None  # of the clips that are pushed; null: all
+    dialects: list[str] = _DIALECTS  # that annotators can choose from
+    annotators: PositiveInt = 1  # who transcribe each clip
+    agree_cer: float = Field(0.1, ge=0)  # transcripts of one clip agree up to this error rate between any two
+    drafts: Literal["prompt", "recogniser", "table", "none"] = "prompt"  # what annotators start from
+    recogniser: ModelName | None = None  # Whisper or CTC model that writes the drafts
+    table: RecipePath | None = None  # CSV or TSV of drafts with the columns clip and text
+    audio: Literal["signed", "files"] = "signed"  # links to the audio server; or copies for one machine
+    files_dir: RecipePath | None = None  # for `files`: what the server serves files from; null: as secrets say
+    audio_url: str = Field("http://127.0.0.1:8770", pattern=r"^https?://[^/?#@]+(/[^?#@]*)?$")  # as browsers reach it
+    host: str = "127.0.0.1"  # where the audio server listens
+    port: int = Field(8770, gt=0, lt=65536)
+    link_days: PositiveFloat = 30  # after which a link to audio plays no more
+
+    @model_validator(mode="after")
+    def _drafts_have_a_source(self) -> Self:
+        for kind in ("recogniser", "table"):
+            if self.drafts == kind and getattr(self, kind) is None:
+                raise ValueError(f"`drafts: {kind}` needs `{kind}`")
+        return self
+
+
 class Collect(Section):
     source: Source  # folder of recordings with its table of metadata, or hub:OWNER/NAME@COMMIT
     metadata: str | None = None  # file in the folder; null: metadata.csv, .tsv, .jsonl, or the layout's own
@@ -189,6 +221,7 @@ class Collect(Section):
     synthetic: Synthetic | None = None
     record: Record | None = None
     coverage: Coverage = Coverage()
+    label: Label = Label()
 
     @model_validator(mode="after")
     def _hub_is_allowed(self) -> Self:

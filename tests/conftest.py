@@ -17,12 +17,15 @@ _INSTALL = {
     "ffmpeg": "apt install ffmpeg",
     "espeak-ng": "apt install espeak-ng",
     "initdb": "apt install postgresql",
+    "label-studio": "make label-studio-install",
 }
+STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip a test where a program is not installed, with the command that installs it."""
-    found = postgres.program(tool) if tool == "initdb" else shutil.which(tool)
+    elsewhere = {"initdb": lambda: postgres.program(tool), "label-studio": lambda: STUDIO.exists() or None}
+    found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")
 
 

@@ -1,0 +1,1 @@
+"""Transcription by people: clips to Label Studio, transcripts and agreement back."""
