@@ -451,6 +451,11 @@ class Ledger:
         with self._reader.connect() as connection:
             return lineage.listed(connection)
 
+    def tasks_of(self, number: int) -> list[Task]:
+        """What the withdrawal that is consent event `number` asked for, done or not."""
+        with self._reader.connect() as connection:
+            return lineage.listed(connection, number)
+
     def close_task(self, task: Task, state: str, proof: str) -> None:
         """Say what became of a task: `done` or `impossible`, and how that is known."""
         with self._engine.begin() as connection:

@@ -10,7 +10,7 @@ from recipes.records import Row
 
 # What a withdrawal asks for, and within how many days. What can no longer be recalled is said, not hidden.
 ACTIONS: dict[str, tuple[str, int]] = {
-    "label_studio": ("delete its tasks, exports and files: python -m collect.label RECIPE push", 1),
+    "label_studio": ("delete its tasks, exports and files: python -m collect.withdraw RECIPE status", 1),
     "dataset": ("make it anew: python -m prepare RECIPE", 1),
     "adapter": ("train it anew or delete it: python -m train RECIPE", 30),
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),

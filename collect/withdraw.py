@@ -5,8 +5,9 @@ RECIPE status` lists what withdrawals still ask for.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -56,13 +57,19 @@ class WithdrawalReceipt:
 def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
     with open_ledger(recipe) as ledger:
         if arguments.code == "status":
+            settle(ledger)
+            leave_label_studio(recipe, ledger)
             return status(ledger)
         speaker = (
             ledger.speaker_of(arguments.code.upper()) or ledger.speaker_of(typed(arguments.code)) or arguments.code
         )
         receipt = withdraw(ledger, speaker, arguments.purpose)
+        leave_label_studio(recipe, ledger)
+        receipt = replace(receipt, tasks=tuple(ledger.tasks_of(receipt.proof.number)))
     print(receipt.text())
     for task in receipt.tasks:
+        if task.state != "pending":
+            continue
         print(f"{task.kind}, by {task.due}: {task.action}\n  {task.place}")
     return 0
 
@@ -95,9 +102,20 @@ def withdraw(ledger: Ledger, speaker: str, purposes: Sequence[Purpose] | None = 
     return WithdrawalReceipt(speaker, ledger.now().date(), tuple(purposes or ()), 0, tuple(tasks), proof)
 
 
+def leave_label_studio(recipe: Recipe, ledger: Ledger) -> None:
+    """Delete what was withdrawn from Label Studio, where a withdrawal asks for it and the server answers."""
+    if not any(task.kind == "label_studio" and task.state == "pending" for task in ledger.tasks()):
+        return
+    from collect.label.push import leave
+
+    try:
+        leave(recipe, ledger)
+    except UserError as error:
+        print(f"Label Studio, not done yet: {error}", file=sys.stderr)
+
+
 def status(ledger: Ledger) -> int:
-    """Look at what withdrawals asked for, close what is done, and print the rest. 1 when something is overdue."""
-    settle(ledger)
+    """Print what withdrawals still ask for. 1 when something is overdue."""
     tasks = ledger.tasks()
     pending = [task for task in tasks if task.state == "pending"]
     today = ledger.now().date()

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 
 import collect.label.__main__ as label
 from collect import ingest
+from collect import withdraw as withdraw_script
 from collect.label import agreement, audio, drafts, server, studio, task
 from collect.label.agreement import verdict
 from collect.ledger import Ledger, open_ledger
@@ -303,6 +305,20 @@ def test_a_clip_that_annotators_find_unusable_is_not_prepared(tmp_path: Path, th
 
 
 # ---------------------------------------------------------------- withdrawal
+
+
+def test_the_command_that_withdraws_deletes_from_label_studio_at_once(
+    tmp_path: Path, there: tuple[Fake, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, url = there
+    recipe = corpus(tmp_path, url)
+    run(recipe, "push")
+    down = changed(recipe, url="http://127.0.0.1:9")
+    assert withdraw_script.main(down, Namespace(code="brahim", purpose=None)) == 0
+    out, err = capsys.readouterr()
+    assert "Label Studio, not done yet: " in err and "label_studio, by " in out and len(state.tasks) == 4
+    assert withdraw_script.main(recipe, Namespace(code="status", purpose=None)) == 0
+    assert "0 pending, 1 done" in capsys.readouterr().out and len(state.tasks) == 2
 
 
 def test_a_withdrawn_voice_leaves_label_studio(

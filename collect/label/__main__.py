@@ -5,15 +5,12 @@ status: how many, and how far annotators agree. serve: the audio that annotators
 """
 
 import argparse
-import fcntl
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from collect.label import agreement, audio, drafts, task
 from collect.label.pull import pull
 from collect.label.push import Pushed, push
-from collect.label.server import Project, address, open_project
+from collect.label.server import Project, address, alone, open_project
 from collect.label.status import report
 from collect.ledger import Ledger, ledger_exists, open_ledger
 from recipes.command import next_command, run
@@ -95,17 +92,6 @@ def form(recipe: Recipe, ledger: Ledger) -> str:
     if not spoken:
         raise UserError("the ledger holds no clip yet; run: python -m collect.ingest RECIPE")
     return task.form([tag for tag in LANGUAGES if tag.split("-")[0] in spoken], settings.dialects)
-
-
-@contextmanager
-def alone(recipe: Recipe) -> Iterator[None]:
-    """One push or pull at a time, or UserError."""
-    with open(recipe.folder("collect") / ".label.lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError("another push or pull of this recipe is at work; wait for it to end") from None
-        yield
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from collect.label import task
 from collect.label.audio import Source, signed
 from collect.label.drafts import Drafts
 from collect.label.files import clear, copies
-from collect.label.server import Project, Task, data_dir, former, purge_exports
+from collect.label.server import Project, Task, alone, data_dir, former, open_project, purge_exports
 from collect.ledger import Ledger
 from collect.lineage import Artefact
 from recipes.records import Clip
-from recipes.schema import Label, UserError
+from recipes.schema import Label, Recipe, UserError
 
 _BATCH = 200  # clips in one import
 
@@ -54,6 +54,19 @@ def push(project: Project, ledger: Ledger, settings: Label, drafts: Drafts) -> P
     if done.drafted:
         project.show(drafts.version)
     done.there = once(project)
+    return done
+
+
+def leave(recipe: Recipe, ledger: Ledger) -> Pushed:
+    """Delete from Label Studio what is no longer permitted there, and nothing else.
+
+    Raises UserError when the server does not answer, or when something withdrawn stays.
+    """
+    settings, done = recipe.collect.label, Pushed()
+    with alone(recipe), open_project(recipe) as project:
+        withdraw(project, ledger, settings, project.tasks(), done)
+        withdraw_elsewhere(project, ledger, settings, done)
+        clear(project, settings, keep={row.clip for row in project.tasks()} if settings.audio == "files" else set())
     return done
 
 

@@ -1,5 +1,6 @@
 """Label Studio, spoken to through its SDK: the project, its tasks, and its faults in one line each."""
 
+import fcntl
 import json
 import os
 import re
@@ -154,6 +155,17 @@ class Project:
                 return False
             raise
         return True
+
+
+@contextmanager
+def alone(recipe: Recipe) -> Iterator[None]:
+    """One push or pull at a time, or UserError."""
+    with open(recipe.folder("collect") / ".label.lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another push or pull of this recipe is at work; wait for it to end") from None
+        yield
 
 
 @contextmanager
