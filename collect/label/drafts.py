@@ -1,6 +1,7 @@
 """Draft transcripts that annotators start from: the prompt, what a recogniser hears, or a table."""
 
 import csv
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -72,6 +73,7 @@ def _recogniser(model: str) -> tuple[Callable[[NDArray[np.float32], Clip], str],
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         heard: Any = pipeline("automatic-speech-recognition", model=model)
     except (OSError, ValueError, KeyError) as error:
@@ -89,7 +91,8 @@ def _recogniser(model: str) -> tuple[Callable[[NDArray[np.float32], Clip], str],
             options |= {"return_timestamps": True} if long else {}
         elif long:
             options |= {"chunk_length_s": _LONG_S}
-        return " ".join(heard({"raw": samples, "sampling_rate": rate_hz}, **options)["text"].split())
+        text = heard({"raw": samples, "sampling_rate": rate_hz}, **options)["text"]
+        return " ".join(re.sub(r"<\|\w*\|>", "", text).split())  # Whisper says so where it hears no speech
 
     return recognise, rate_hz
 

@@ -5,6 +5,7 @@ Its password and token are made on first use, in a file that its owner alone can
 """
 
 import argparse
+import fcntl
 import json
 import os
 import secrets
@@ -46,24 +47,36 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the server's data and secrets")
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        known = make_secrets(folder, arguments.port)
-        print(f"starting Label Studio; the first start takes minutes; its log: {folder / 'server.log'}", flush=True)
-        server = start(folder, known)
+        return run(arguments.folder.resolve(), arguments.port)
     except CannotStart as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, _interrupt)
-    print(f"Label Studio: {known.url}   (Ctrl-C ends it)")
-    print(f"log in as {known.user}; the password is in {folder / 'secrets'}")
-    print("next: python -m collect.label RECIPE push", flush=True)
-    try:
-        return server.wait()
     except KeyboardInterrupt:
         return 0
-    finally:
-        stop(server)
+
+
+def run(folder: Path, port: int) -> int:
+    """Run the server until it ends or is interrupted. One at a time on the same data, or CannotStart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"Label Studio is running already on the data in {folder}") from None
+        known = make_secrets(folder, port)
+        print(f"starting Label Studio; the first start takes minutes; its log: {folder / 'server.log'}", flush=True)
+        server = start(folder, known)
+        print(f"Label Studio: {known.url}   (Ctrl-C ends it)")
+        print(f"log in as {known.user}; the password is in {folder / 'secrets'}")
+        print("next: python -m collect.label RECIPE push", flush=True)
+        try:
+            return server.wait()
+        finally:
+            stop(server)
 
 
 def read_secrets(path: Path | None = None) -> Secrets | None:
