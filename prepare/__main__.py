@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
 from prepare import dataset, parts, text
-from prepare.parts import Finished, Part
+from prepare.parts import Finished
 from prepare.split import assign
 from prepare.workers import finish
 from recipes import records
@@ -96,13 +96,13 @@ def filtered(clip: records.Clip, settings: Prepare) -> str | None:
 
 def gather(recipe: Recipe, choice: Choice, unread: dict[str, str]) -> tuple[dict[str, Finished], list[Rejected]]:
     """What became of each clip: the finished ones, and those with a fault. `unread`: reasons by part."""
-    finished, faults = {}, []
+    finished: dict[str, Finished] = {}
+    faults: list[Rejected] = []
     for name, clip in choice.clips.items():
-        part = parts.load(recipe, name) or Part(rejected=unread.get(name, "lost: run the same command again"))
-        if part.finished:
-            finished[name] = part.finished
-        else:
-            faults.append(Rejected(clip=clip.id, source=clip.source, reason=part.rejected or ""))
+        lost: list[str] = [unread.get(name, "lost: run the same command again")]
+        made, reasons = parts.utterances(recipe, name) or ({}, lost)
+        finished |= made
+        faults += [Rejected(clip=clip.id, source=clip.source, reason=reason) for reason in reasons]
     return finished, sorted(faults, key=lambda row: row.source)
 
 
@@ -125,7 +125,7 @@ def arrange(ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, 
     because it holds what this recipe and these consents no longer give.
     """
     if recipe.prepare.split.by == "speaker":
-        group = {name: choice.clips[name].speaker for name in finished}
+        group = {name: choice.clips[parts.clip_of(name)].speaker for name in finished}
     else:
         group = {name: done.text_normalized for name, done in finished.items()}
     try:
@@ -135,22 +135,26 @@ def arrange(ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, 
     except UserError:
         dataset.remove(recipe)
         raise
-    people = {code: ledger.speaker(code) for code in {choice.clips[name].speaker for name in finished}}
+    clips = {name: choice.clips[parts.clip_of(name)] for name in finished}
+    people = {code: ledger.speaker(code) for code in {clip.speaker for clip in clips.values()}}
     rows = {}
     for name, done in finished.items():
-        clip = choice.clips[name]
+        clip = clips[name]
         person = people[clip.speaker] if ledger.permit(clip, "profile_data") else None
         allowed = [purpose for purpose in PURPOSES if ledger.permit(clip, purpose)]
-        rows[name] = utterance(clip, person, done, splits[group[name]], allowed)
+        rows[name] = utterance(name, clip, person, done, splits[group[name]], allowed)
     return rows
 
 
 def utterance(
-    clip: records.Clip, person: Speaker | None, done: Finished, split: Split, allowed: list[Purpose]
+    name: str, clip: records.Clip, person: Speaker | None, done: Finished, split: Split, allowed: list[Purpose]
 ) -> Utterance:
-    """A row of the dataset, without its audio. `person`: None where facts about them may not be used."""
+    """A row of the dataset, without its audio.
+
+    `name`: of its part; pieces of one clip go by number. `person`: None where facts about them may not be used.
+    """
     return Utterance(
-        id=clip.id,
+        id=clip.id + name.removeprefix(parts.clip_of(name)),
         clip=clip.id,
         speaker=clip.speaker,
         language=clip.language,
@@ -159,7 +163,6 @@ def utterance(
         gender=person.gender if person else None,
         age_band=person.age_band if person else None,
         purposes=allowed,
-        text=clip.transcript,
         audio=b"",
         split=split,
         **done.model_dump(exclude={"audio"}),
@@ -187,6 +190,8 @@ def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
     target = recipe.prepare.loudness_lufs
     if target is not None and (quiet := sum(row.quality.loudness_lufs < target - 0.5 for row in utterances)):
         print(f"{quiet} utterances stay below {target:g} LUFS, because their peaks would clip")
+    if flagged := sum(bool(row.flags) for row in utterances):
+        print(f"{flagged} utterances have doubtful word times; why is in their column `flags`")
     print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
     print(next_command("train"))
 

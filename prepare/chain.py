@@ -1,16 +1,36 @@
 """What becomes of one clip: the steps, in their order."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
 from collect.ledger import Ledger
-from prepare import dataset, quality, steps, text, voice
-from prepare.clip import Clip, Unread
+from prepare import align, dataset, quality, steps, text, voice
+from prepare.clip import Clip, Reject, Unread
 from prepare.parts import Finished
+from prepare.recogniser import RATE_HZ, Recogniser, open_recogniser
 from recipes import records
-from recipes.records import Purpose
+from recipes.records import Purpose, Word
 from recipes.schema import Prepare, UserError
 
+_PAD_S = 0.1  # kept on both sides of a stretch where prepare.vad, which says how much, is off
 
-def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Finished, bytes]:
-    """One clip as an utterance: its facts and its FLAC bytes. Raises Reject where it cannot be one."""
+Made = tuple[Finished, bytes]  # an utterance: its facts and its FLAC bytes
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A clip whose sound is prepared, up to where its words are sought."""
+
+    clip: records.Clip
+    original: Clip
+    recording: Clip
+    utterance: Clip
+    words: list[str]  # normalised
+
+
+def ready(clip: records.Clip, ledger: Ledger, settings: Prepare) -> Ready:
+    """The first steps, from the ledger to a trimmed utterance. Raises Reject where it cannot be one."""
     text.check(clip.transcript, clip.language, settings.min_script_share)
     original = read(clip, ledger, settings.purpose)
     recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
@@ -18,18 +38,85 @@ def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Fini
     if settings.vad:
         recording = voice.reach_edges(voice.find_speech(recording, settings.vad))
         utterance = steps.trim(recording, settings.vad.pad_s)
-    utterance = steps.require_duration(utterance, settings.min_duration_s, settings.max_duration_s)
+    most_s = float("inf") if settings.align else settings.max_duration_s
+    utterance = steps.require_duration(utterance, settings.min_duration_s, most_s)
     if settings.min_snr_db is not None:
         steps.require_snr(recording, settings.min_snr_db)
-    if settings.loudness_lufs is not None:
-        utterance = steps.set_loudness(utterance, settings.loudness_lufs)
-    utterance = steps.limit_peak(utterance)
+    return Ready(clip, original, recording, utterance, text.normalise(clip.transcript, clip.language).split())
+
+
+def finish(clips: list[Ready], settings: Prepare) -> Iterator[list[Made | str]]:
+    """What becomes of each clip: one utterance, several from a long one, and reasons instead of any that fails."""
+    if settings.align is None:
+        yield from ([_made(clip, clip.utterance, settings, clip.clip.transcript, clip.words)] for clip in clips)
+        return
+    recogniser = open_recogniser(settings.align.model, settings.align.revision, settings.align.adapter)
+    sounds = [steps.resample(clip.utterance, RATE_HZ).samples for clip in clips]
+    found = align.align(recogniser, settings.align, sounds, [" ".join(clip.words) for clip in clips])
+    for clip, aligned in zip(clips, found, strict=True):
+        yield [aligned] if isinstance(aligned, str) else list(_aligned(clip, aligned, recogniser, settings))
+
+
+def _aligned(
+    clip: Ready, aligned: align.Alignment, recogniser: Recogniser, settings: Prepare
+) -> Iterator[Made | str]:
+    """The clip with its words in time; where it is too long, its stretches between pauses."""
+    assert settings.align
+    stretches = [align.Stretch(0, len(clip.words))]
+    if clip.utterance.duration_s > settings.max_duration_s:
+        pad_s = settings.vad.pad_s if settings.vad else _PAD_S
+        stretches = align.stretches(aligned, settings.align.min_pause_s, settings.max_duration_s, pad_s)
+    for stretch in stretches:
+        sound = steps.cut(clip.utterance, stretch.begin_s, stretch.end_s)
+        words = align.moved(aligned.words[stretch.first : stretch.last], stretch.begin_s)
+        reasons = align.faults(aligned, settings.align, stretch)
+        if reason := align.crop_fault(recogniser, steps.resample(sound, RATE_HZ).samples, words, settings.align):
+            reasons.append(reason)
+        if reasons and settings.align.on_fault == "reject":
+            made: Made | str = "; ".join(reasons)
+        else:
+            made = _made(clip, sound, settings, _as_spoken(clip, stretch), words, reasons)
+        if isinstance(made, str) and len(stretches) > 1:
+            made += f" (from {stretch.begin_s:.1f} s to {stretch.end_s:.1f} s of its speech)"
+        yield made
+
+
+def _as_spoken(clip: Ready, stretch: align.Stretch) -> str:
+    """The stretch's words as the transcript writes them; normalised where the cut falls inside one of its words."""
+    tokens = clip.clip.transcript.split()
+    normalised = [text.normalise(token, clip.clip.language).split() for token in tokens]
+    begins = [0, *accumulate(len(words) for words in normalised)]  # how many words came before each token
+    if begins[-1] != len(clip.words) or not {stretch.first, stretch.last} <= set(begins):
+        return " ".join(clip.words[stretch.first : stretch.last])
+    return " ".join(tokens[begins.index(stretch.first) : len(begins) - 1 - begins[::-1].index(stretch.last)])
+
+
+def _made(
+    clip: Ready,
+    utterance: Clip,
+    settings: Prepare,
+    spoken: str,
+    words: Sequence[Word | str],
+    flags: Sequence[str] = (),
+) -> Made | str:
+    """The last steps: loudness, figures, FLAC. Or the reason why they cannot be."""
+    try:
+        utterance = steps.require_duration(utterance, settings.min_duration_s, settings.max_duration_s)
+        if settings.loudness_lufs is not None:
+            utterance = steps.set_loudness(utterance, settings.loudness_lufs)
+        utterance = steps.limit_peak(utterance)
+        figures = quality.measure(clip.original, clip.recording, utterance)
+    except Reject as reason:
+        return str(reason)
     audio = dataset.encode(utterance.samples, utterance.rate_hz)
     return Finished(
-        text_normalized=text.normalise(clip.transcript, clip.language),
+        text=spoken,
+        text_normalized=" ".join(word if isinstance(word, str) else word.text for word in words),
         rate_hz=utterance.rate_hz,
         duration_s=utterance.duration_s,
-        quality=quality.measure(original, recording, utterance),
+        words=[word for word in words if isinstance(word, Word)],
+        flags=list(flags),
+        quality=figures,
         audio=dataset.audio_digest(audio),
     ), audio
 

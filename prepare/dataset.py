@@ -21,6 +21,8 @@ import yaml
 from pydantic import ValidationError
 
 from prepare.clip import Samples
+from prepare.models import pretrained as pretrained
+from prepare.models import pretrained_model as pretrained_model
 from prepare.text import normalise as normalise
 from recipes import provenance
 from recipes.records import Lineage, Rejected, Split, Utterance
@@ -103,7 +105,7 @@ def features() -> "datasets.Features":
     word = {"text": text, "start_s": real, "end_s": real, "score": real}
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
-    columns |= {"words": List(word), "purposes": List(text)}
+    columns |= {"words": List(word), "flags": List(text), "purposes": List(text)}
     quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
     return Features(columns | {"quality": dict.fromkeys(quality, real)})
 

@@ -8,16 +8,16 @@ done again. A file holds one line of JSON and then the FLAC bytes.
 import fcntl
 import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from prepare.dataset import audio_digest
 from recipes import provenance, records
-from recipes.records import Quality, Row
+from recipes.records import Quality, Row, Word
 from recipes.schema import Recipe, UserError
 
 _LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
@@ -26,27 +26,64 @@ _ELSEWHERE = {"purpose", "languages", "speakers", "split", "workers"}
 
 
 class Finished(Row):
-    """What a clip became. `audio` is the digest of its FLAC bytes."""
+    """An utterance that a clip became. `audio` is the digest of its FLAC bytes."""
 
+    text: str
     text_normalized: str
     rate_hz: int
     duration_s: float
+    words: list[Word]
+    flags: list[str]
     quality: Quality
     audio: str
 
 
 class Part(Row):
-    """Either `finished`, or `rejected` with the reason."""
+    """What a clip became: `finished`, `rejected` with the reason, or `pieces` that are parts of their own.
+
+    A piece is named `NAME-01` and so on; reasons of stretches that could not be used are in `dropped`.
+    """
 
     finished: Finished | None = None
     rejected: str | None = None
+    pieces: int | None = None
+    dropped: list[str] = Field(default_factory=list)
 
 
 def key(recipe: Recipe, clip: records.Clip) -> str:
     """The name of a clip's part."""
     settings = recipe.prepare.model_dump(mode="json", exclude=_ELSEWHERE)
     made_of = [clip.id, clip.transcript, clip.language, json.dumps(settings, sort_keys=True), _code()]
+    if recipe.prepare.align:
+        made_of.append(_recogniser(recipe.prepare.align.model))
     return provenance.digest([json.dumps(made_of)])
+
+
+def clip_of(name: str) -> str:
+    """The name of the part that a piece belongs to; any other part's own."""
+    return name.partition("-")[0]
+
+
+def utterances(recipe: Recipe, name: str) -> tuple[dict[str, Finished], list[str]] | None:
+    """What became of a clip, by the names of its part or pieces, and the reasons of what did not come through.
+
+    None where it is not finished, or damaged.
+    """
+    part = load(recipe, name)
+    if part is None:
+        return None
+    if part.pieces is None:
+        return {name: part.finished} if part.finished else {}, [part.rejected] if part.rejected else []
+    names = [f"{name}-{number:02}" for number in range(1, part.pieces + 1)]
+    pieces = {piece: found.finished for piece in names if (found := load(recipe, piece)) and found.finished}
+    return (pieces, part.dropped) if len(pieces) == part.pieces else None
+
+
+def save_pieces(recipe: Recipe, name: str, made: Sequence[tuple[Finished, bytes]], dropped: list[str]) -> None:
+    """Write the pieces of a clip, and then the part that says how many they are."""
+    for number, (finished, audio) in enumerate(made, 1):
+        save(recipe, f"{name}-{number:02}", Part(finished=finished), audio)
+    save(recipe, name, Part(pieces=len(made), dropped=dropped))
 
 
 def save(recipe: Recipe, name: str, part: Part, audio: bytes = b"") -> None:
@@ -87,7 +124,7 @@ def load_audio(recipe: Recipe, name: str, digest: str) -> bytes:
 def keep_only(recipe: Recipe, names: Container[str]) -> None:
     """Remove parts that nothing asks for any more, and what killed runs left half-written."""
     for path in _folder(recipe).glob("*"):
-        if path.name not in names:
+        if clip_of(path.name) not in names:
             path.unlink()
 
 
@@ -108,17 +145,29 @@ def _folder(recipe: Recipe) -> Path:
 
 
 @cache
+def _recogniser(model: str) -> str:
+    """Digest of the code and the weights that place words in time. A model on the hub is named by the recipe."""
+    here = Path(__file__).parent
+    sources = [here / name for name in ("align.py", "recogniser.py", "viterbi.py")]
+    if Path(model).is_dir():
+        sources += [path for path in Path(model).iterdir() if path.suffix in (".json", ".safetensors")]
+    return provenance.digest([*map(provenance.file_digest, sources), *_versions(("numba", "torch", "transformers"))])
+
+
+@cache
 def _code() -> str:
     """Digest of the source that decides what a clip becomes, and of the libraries under it."""
-    from importlib.metadata import PackageNotFoundError, version
-
     here = Path(__file__).parent
     names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
     sources = [*(here / name for name in names), *(here / "text").glob("*.py")]
-    found = [provenance.file_digest(path) for path in sources]
-    for name in _LIBRARIES:
+    return provenance.digest([*map(provenance.file_digest, sources), *_versions(_LIBRARIES)])
+
+
+def _versions(libraries: Iterable[str]) -> Iterator[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in libraries:
         try:
-            found.append(f"{name} {version(name)}")
+            yield f"{name} {version(name)}"
         except PackageNotFoundError:
-            found.append(f"{name} absent")
-    return provenance.digest(found)
+            yield f"{name} absent"

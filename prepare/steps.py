@@ -49,25 +49,33 @@ def trim(clip: Clip, pad_s: float) -> Clip:
     """From `pad_s` before the first speech to `pad_s` after the last; pauses inside stay."""
     if not clip.speech:
         return clip
-    start = max(0, round((clip.speech[0][0] - pad_s) * clip.rate_hz))
-    end = min(len(clip.samples), round((clip.speech[-1][1] + pad_s) * clip.rate_hz))
+    return cut(clip, clip.speech[0][0] - pad_s, clip.speech[-1][1] + pad_s)
+
+
+def cut(clip: Clip, begin_s: float, end_s: float) -> Clip:
+    """A stretch of a clip, as far as there is sound."""
+    start = max(0, round(begin_s * clip.rate_hz))
+    end = len(clip.samples) if end_s >= clip.duration_s else round(end_s * clip.rate_hz)
     begins_s, length_s = start / clip.rate_hz, (end - start) / clip.rate_hz
-    moved = tuple((max(0.0, a - begins_s), min(length_s, b - begins_s)) for a, b in clip.speech)
+    moved = None
+    if clip.speech is not None:
+        inside = ((max(0.0, a - begins_s), min(length_s, b - begins_s)) for a, b in clip.speech)
+        moved = tuple((a, b) for a, b in inside if a < b)
     return replace(clip, samples=clip.samples[start:end], speech=moved)
 
 
 def require_duration(clip: Clip, min_duration_s: float, max_duration_s: float) -> Clip:
     """Raise Reject for a clip outside the limits.
 
-    A long recording is not cut at its pauses: its transcript cannot be divided without knowing
-    which words fall where.
+    Without alignment a long recording is not cut at its pauses: its transcript cannot be divided without
+    knowing which words fall where.
     """
     if clip.duration_s < min_duration_s:
         raise Reject(f"too short: {clip.duration_s:.2f} s of speech, prepare.min_duration_s is {min_duration_s:g}")
     if clip.duration_s > max_duration_s:
         raise Reject(
             f"too long: {clip.duration_s:.1f} s, prepare.max_duration_s is {max_duration_s:g}; "
-            "cut it into sentences with a transcript each"
+            "cut it into sentences with a transcript each, or set prepare.align"
         )
     return clip
 

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.progress import track
 
 from collect.ledger import open_ledger
-from prepare import parts
-from prepare.chain import prepare
+from prepare import chain, parts
+from prepare.chain import Ready, ready
 from prepare.clip import Reject, Unread
 from prepare.parts import Part
 from recipes import records
 from recipes.schema import Recipe
 
 _BATCH = 16  # clips that a process takes at a time
+_TOGETHER_S = 60.0  # of sound that is held at once, to be aligned together
 
 Batch = list[tuple[str, records.Clip]]
 
@@ -28,7 +29,7 @@ def finish(clips: dict[str, records.Clip], recipe: Recipe) -> dict[str, str]:
 
     Returns the reasons of those that could not be read, and have no part.
     """
-    todo = [(name, clip) for name, clip in clips.items() if parts.load(recipe, name) is None]
+    todo = [(name, clip) for name, clip in clips.items() if parts.utterances(recipe, name) is None]
     batches = [todo[at : at + _BATCH] for at in range(0, len(todo), _BATCH)]
     done = _side_by_side if recipe.prepare.workers > 1 and len(batches) > 1 else _one_by_one
     steps = done(batches, recipe)
@@ -68,15 +69,31 @@ def _end_with_parent() -> None:
 
 
 def _work(batch: Batch, recipe: Recipe) -> dict[str, str]:
-    unread = {}
+    unread, waiting = {}, dict[str, Ready]()
+    together_s = _TOGETHER_S if recipe.prepare.align else 0.0
     with open_ledger(recipe) as ledger:
         for name, clip in batch:
             try:
-                finished, audio = prepare(clip, ledger, recipe.prepare)
+                waiting[name] = ready(clip, ledger, recipe.prepare)
             except Unread as reason:
                 unread[name] = str(reason)
             except Reject as reason:
                 parts.save(recipe, name, Part(rejected=str(reason)))
-            else:
-                parts.save(recipe, name, Part(finished=finished), audio)
+            if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
+                _save(waiting, recipe)
+                waiting.clear()
+    _save(waiting, recipe)
     return unread
+
+
+def _save(waiting: dict[str, Ready], recipe: Recipe) -> None:
+    for name, outcome in zip(waiting, chain.finish(list(waiting.values()), recipe.prepare), strict=True):
+        made = [one for one in outcome if not isinstance(one, str)]
+        reasons = [one for one in outcome if isinstance(one, str)]
+        if len(outcome) > 1:
+            parts.save_pieces(recipe, name, made, reasons)
+        elif made:
+            finished, audio = made[0]
+            parts.save(recipe, name, Part(finished=finished), audio)
+        else:
+            parts.save(recipe, name, Part(rejected=reasons[0]))

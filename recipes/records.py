@@ -125,7 +125,8 @@ class Utterance(Row):
     audio: bytes
     rate_hz: int = Field(gt=0)
     duration_s: float = Field(gt=0)
-    words: list[Word] = []
+    words: list[Word] = []  # of `text_normalized`; none without prepare.align
+    flags: list[str] = []  # why its alignment is not to be believed, where the recipe keeps such utterances
     quality: Quality
     split: Split
 

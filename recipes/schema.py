@@ -265,6 +265,31 @@ class SplitBy(Section):
     exact: bool = False  # exact shares by hash order, instead of a threshold that is stable as clips are added
 
 
+class Mfa(Section):
+    """Montreal Forced Aligner, where it is installed: `python -m prepare.align RECIPE --mfa`."""
+
+    acoustic: str = Field(min_length=1)  # name or path of its acoustic model
+    dictionary: str = Field(min_length=1)  # name or path of its pronunciation dictionary
+
+
+class Align(Section):
+    """Words in time, by a CTC recogniser; and which alignments are not believed. Any limit may be null: off."""
+
+    model: ModelName
+    revision: str | None = None  # commit, branch or tag of `model` on the hub
+    adapter: str | None = None  # language of an MMS model's adapter, e.g. ary
+    delay_s: float = Field(0.0, ge=0)  # how much later than its sound the recogniser names a letter
+    on_fault: Literal["reject", "flag"] = "reject"
+    max_unknown_share: Share | None = 0.1  # of letters that the recogniser has no token for
+    min_score: Share | None = 0.5  # of an utterance: the text against the likeliest reading, a letter
+    min_word_score: Share | None = 0.05  # of its weakest word
+    max_letters_per_s: PositiveFloat | None = 50.0  # within a word
+    crop_words: PositiveInt | None = 2  # how many of the weakest words are cut out and recognised again
+    crop_max_cer: PositiveFloat = 0.75
+    min_pause_s: PositiveFloat = 0.2  # between words: where a recording beyond prepare.max_duration_s may be cut
+    mfa: Mfa | None = None
+
+
 class Prepare(Section):
     purpose: Purpose  # clips whose speaker did not grant it never enter the dataset
     languages: list[Language] | None = None  # null: all
@@ -276,6 +301,7 @@ class Prepare(Section):
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
+    align: Align | None = None  # null: no word times, and long recordings are rejected
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
 
