@@ -1,6 +1,7 @@
 """Words and letters in time, by CTC forced alignment against a recogniser; and whether that can be believed.
 
-`python -m prepare.align RECIPE --textgrid` or `--ctm` writes the dataset's words for Praat or for scoring tools.
+`python -m prepare.align RECIPE --textgrid` or `--ctm` writes the dataset's words for Praat or for scoring tools;
+with `--letters` the letters too, with `--mfa` as the Montreal Forced Aligner places them.
 """
 
 import math
@@ -16,11 +17,13 @@ from prepare.clip import Samples
 from prepare.quality import frame_power
 from prepare.recogniser import RATE_HZ, Floats, Recogniser, emissions, transcribe
 from recipes import schema
+from recipes.command import run
 from recipes.records import Word
 
 _SOFT = 2  # letters that every word is lent in its score: one doubtful frame does not fail a word of one letter
 _BESIDE_S = 0.5  # of the silence around a word, which counts in its score: speech in it belongs to no word
 _ENERGY_S, _FADES_S = 0.01, 0.4  # a frame of power; a last letter's sound is sought no further than this
+_PAUSE_S = 0.3  # a last letter that lasts longer has a pause in it
 _MARGIN_S = 0.06  # around a word that is cut out
 
 
@@ -60,12 +63,19 @@ def align(
     recogniser: Recogniser, settings: schema.Align, sounds: Sequence[Samples], texts: Sequence[str]
 ) -> list[Alignment | str]:
     """Each text in its sound, or the reason why it cannot be. `sounds`: float32 (n,) at 16 kHz."""
-    targets = [spell(recogniser, text) for text in texts]
     heard = emissions(recogniser, sounds)
     return [
-        refusal(target, len(frames), settings) or _placed(recogniser, settings, target, frames, sound)
-        for target, frames, sound in zip(targets, heard, sounds, strict=True)
+        place(recogniser, settings, text, frames, sound)
+        for text, frames, sound in zip(texts, heard, sounds, strict=True)
     ]
+
+
+def place(
+    recogniser: Recogniser, settings: schema.Align, text: str, frames: Floats, sound: Samples
+) -> Alignment | str:
+    """As `align`, for a sound that was heard already. `frames`: its emissions, float32 (frames, tokens)."""
+    target = spell(recogniser, text)
+    return refusal(target, len(frames), settings) or _placed(recogniser, settings, target, frames, sound)
 
 
 def spell(recogniser: Recogniser, text: str) -> Target:
@@ -225,24 +235,28 @@ def _placed(
 def _times(target: Target, starts: NDArray[Any], sound: Samples) -> NDArray[Any]:
     """Start and end of every letter: float64 (letters, 2). A letter lasts until the next one begins.
 
-    A space begins where the word before it ends. Where nothing follows, the sound itself says where it ends.
+    A space begins where the word before it ends. Where no space follows at once, the sound itself says where a
+    word ends: a recogniser may name the space only when the pause is over, or have no token for it.
     """
-    starts = np.clip(starts, 0.0, len(sound) / RATE_HZ)
-    ends = np.append(starts[1:], _fading(sound, float(starts[-1])))
-    if -1 not in target.word:  # a recogniser without spaces
-        for last in np.flatnonzero(np.diff(target.word)):
-            ends[last] = min(ends[last], _fading(sound, float(starts[last])))
+    length_s = len(sound) / RATE_HZ
+    starts = np.clip(starts, 0.0, length_s)
+    ends = np.append(starts[1:], length_s)
+    last = np.flatnonzero(np.append(np.diff(target.word), 1) * (target.word >= 0))  # of each word
+    for place in last:
+        if ends[place] - starts[place] > _PAUSE_S or -1 not in target.word or place == len(ends) - 1:
+            ends[place] = _fading(sound, float(starts[place]), float(ends[place]))
     return np.stack([starts, ends], axis=1)
 
 
-def _fading(sound: Samples, start_s: float) -> float:
-    """Where the sound of a letter that begins at `start_s` dies away, 25 dB below the loudest of it."""
-    frame = round(_ENERGY_S * RATE_HZ)
-    begin = round(start_s * RATE_HZ)
-    power = frame_power(sound[begin : begin + round(_FADES_S * RATE_HZ)], frame)
-    quiet = np.flatnonzero(power < 10**-2.5 * max(power.max(initial=0.0), 1e-9))
-    count = int(quiet[0]) if len(quiet) else len(power)
-    return start_s + max(1, count) * _ENERGY_S
+def _fading(sound: Samples, start_s: float, end_s: float) -> float:
+    """Where the sound of a letter has died away, 25 dB below the loudest of it."""
+    begin, end = round(start_s * RATE_HZ), round(min(end_s, start_s + _FADES_S) * RATE_HZ)
+    power = frame_power(sound[begin:end], round(_ENERGY_S * RATE_HZ))
+    if not len(power):
+        return end_s
+    peak = int(power.argmax())
+    quiet = np.flatnonzero(power[peak:] < 10**-2.5 * power[peak])
+    return start_s + (peak + int(quiet[0]) if len(quiet) else len(power)) * _ENERGY_S
 
 
 def _score(cost: Floats, letters: int) -> float:
@@ -272,3 +286,9 @@ def _edits(want: str, got: str) -> int:
         for j, other in enumerate(got, 1):
             corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (letter != other))
     return row[-1]
+
+
+if __name__ == "__main__":
+    from prepare.export import main, options
+
+    run(main, __doc__ or "", options=options)

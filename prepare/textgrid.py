@@ -1,14 +1,14 @@
 """Words in time as other tools read them: TextGrid (Praat, ELAN), CTM (sclite, Kaldi)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recipes.records import Word
 from recipes.schema import UserError
 
 
-def textgrid(tiers: dict[str, Sequence[Word]], duration_s: float) -> str:
+def textgrid(tiers: Mapping[str, Sequence[Word]], duration_s: float) -> str:
     """Interval tiers by name, in Praat's long text format; what lies between words is an empty interval.
 
     Source: Praat manual, "TextGrid file formats".
@@ -18,7 +18,8 @@ def textgrid(tiers: dict[str, Sequence[Word]], duration_s: float) -> str:
     for number, (name, words) in enumerate(tiers.items(), 1):
         intervals = _intervals(words, duration_s)
         lines += [f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}"]
-        lines += ["        xmin = 0", f"        xmax = {duration_s:g}", f"        intervals: size = {len(intervals)}"]
+        lines += ["        xmin = 0", f"        xmax = {duration_s:g}"]
+        lines.append(f"        intervals: size = {len(intervals)}")
         for place, (start_s, end_s, text) in enumerate(intervals, 1):
             lines += [f"        intervals [{place}]:", f"            xmin = {start_s:g}"]
             lines += [f"            xmax = {end_s:g}", f"            text = {_quoted(text)}"]

@@ -35,7 +35,7 @@ class _Event(ctypes.Structure):
 _Heard = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spoken:
     """`samples`: float32 (n,) at 16 kHz. `times`: (start_s, end_s) of each word."""
 

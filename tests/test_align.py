@@ -1,20 +1,26 @@
 """Words in time, by forced alignment; when an alignment is not believed; long recordings as utterances."""
 
 import itertools
+import os
 import random
+import re
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from prepare import align, text
+from prepare import align, dataset, text
 from prepare.recogniser import Recogniser, emissions, open_recogniser, transcribe
 from prepare.viterbi import best_path, frames_needed
 from recipes.records import Language
-from recipes.schema import Align
+from recipes.schema import Align, Recipe, load
 from tests.babble import noise
 from tests.conftest import ROOT, needs
 from tests.spoken import Spoken, spoken
@@ -37,8 +43,8 @@ def states(ids: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def allowed(path: NDArray[np.int32], ids: NDArray[np.int32]) -> bool:
-    """Whether a path keeps the rules: begins and ends at the ends, never goes back, leaps only between two letters."""
-    chain, steps = states(ids), zip(path[:-1], path[1:], strict=True)
+    """Whether a path begins and ends at the ends, never goes back, and leaps only between two letters."""
+    chain, steps = states(ids), itertools.pairwise(path)
     leaps = all(b - a in (0, 1) or (b - a == 2 and b % 2 and chain[a] != chain[b]) for a, b in steps)
     return bool(leaps and path[0] <= 1 and path[-1] >= len(chain) - 2)
 
@@ -100,7 +106,7 @@ def nano() -> Recogniser:
 
 
 @cache
-def sentences(count: int = 10) -> list[tuple[Spoken, str]]:
+def sentences(count: int = 6) -> list[tuple[Spoken, str]]:
     """Sentences of both languages in four voices, with their normalised texts."""
     found = []
     languages: tuple[tuple[Language, str], ...] = (("ary-Arab", "darija"), ("zgh-Tfng", "tamazight"))
@@ -113,8 +119,12 @@ def sentences(count: int = 10) -> list[tuple[Spoken, str]]:
 
 
 def placed(said: Spoken, words: str, how: Align = SETTINGS) -> align.Alignment | str:
-    (found,) = align.align(nano(), how, [said.samples], [words])
-    return found
+    return align.place(nano(), how, words, heard(said), said.samples)
+
+
+@cache
+def heard(said: Spoken) -> NDArray[np.float32]:
+    return emissions(nano(), [said.samples])[0]
 
 
 def findings(said: Spoken, words: str, how: Align = SETTINGS) -> list[str]:
@@ -153,7 +163,7 @@ def test_letters_lie_in_their_word_one_after_the_other() -> None:
 @needs("espeak-ng")
 def test_a_long_recording_is_heard_in_windows_that_join_without_a_seam() -> None:
     samples = np.concatenate([said.samples for said, _ in sentences()])
-    assert len(samples) > 40 * 16_000
+    assert len(samples) > 31 * 16_000
     (whole,) = emissions(nano(), [samples])
     assert abs(len(whole) - len(samples) / nano().step) < 3
     words = " ".join(words for _, words in sentences())
@@ -235,5 +245,137 @@ def test_the_crop_test_hears_words_by_themselves() -> None:
 
 def test_what_the_model_heard_as_text() -> None:
     tokens = nano().tokenizer.get_vocab()
-    heard = np.eye(len(tokens), dtype=np.float32)[[tokens[letter] for letter in ("ⴰ", "ⴰ", "<pad>", "ⴰ", "|", "ⵣ")]]
-    assert transcribe(nano(), heard) == "ⴰⴰ ⵣ"
+    likeliest = [tokens[letter] for letter in ("ⴰ", "ⴰ", "<pad>", "ⴰ", "|", "ⵣ")]
+    assert transcribe(nano(), np.eye(len(tokens), dtype=np.float32)[likeliest]) == "ⴰⴰ ⵣ"
+
+
+# ---------------------------------------------------------------- through prepare
+
+CORPUS = """
+name: corpus
+work_dir: work
+collect:
+  source: recordings
+  language: zgh-Tfng
+  basis: {purposes: [store_prepare, asr_train], notice: test v1, controller: nobody, given_on: 2026-01-01}
+prepare:
+  purpose: asr_train
+  max_duration_s: 8
+  split: {by: sentence, valid: 0, test: 0}
+  align: {model: NANO, delay_s: 0.085, mfa: {acoustic: zgh, dictionary: zgh}}
+train: {family: whisper, base: ./base}
+"""
+LINES = [
+    "ⴰⵣⵓⵍ ⴰ ⵜⵎⵖⴰⵔⵜ, ⴰⴷ ⵏⵛⵛ ⴰⵖⵔⵓⵎ ⵉⴹ ⴰⴷ.",
+    "ⵜⵡⵀⵍ ⵄⵜⵜⵉ ⴳ ⵜⵃⴰⵏⵓⵜ ⵙ ⵡⵓⵍ ⵢⴻⵎⵎⴻⵟⵟⴰⵏ.",
+    "ⵜⵙⵚⴱⵏ ⵜⵙⵍⵉⵜ ⵜⴰⵥⵔⴱⵉⵢⵜ ⵉⴼⵓⵍⴽⵉⵏ ⵙ ⵡⵓⵍ ⵢⴻⵎⵎⴻⵟⵟⴰⵏ.",
+]
+
+
+def run(command: str, *words: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ({"PATH": path} if path else {})
+    line = [sys.executable, "-m", command, *words]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A short clip, one with another's transcript, and a recording of three sentences in one file; prepared."""
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "recordings").mkdir()
+    parts = [spoken(line).samples for line in LINES]
+    pause = np.zeros(12_000, np.float32)
+    sounds = {
+        "short": (parts[0], LINES[0]),
+        "wrong": (parts[1], LINES[2]),
+        "long": (np.concatenate([piece for part in parts for piece in (part, pause)]), " ".join(LINES)),
+    }
+    table = ["file,text,speaker"]
+    for name, (samples, line) in sounds.items():
+        around = np.zeros(4_000, np.float32)
+        soundfile.write(folder / "recordings" / f"{name}.wav", np.concatenate([around, samples, around]), 16_000)
+        table.append(f'{name}.wav,"{line}",amina')
+    (folder / "recordings" / "metadata.csv").write_text("\n".join(table), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(CORPUS.replace("NANO", NANO), encoding="utf-8")
+    ingested = run("collect.ingest", str(folder / "recipe.yaml"))
+    assert ingested.returncode == 0, ingested.stderr
+    prepared = run("prepare", str(folder / "recipe.yaml"))
+    assert prepared.returncode == 1, prepared.stderr  # one is rejected
+    assert "rejected: 1 × weak alignment" in prepared.stdout
+    return load(folder / "recipe.yaml")
+
+
+@needs("espeak-ng")
+def test_a_long_recording_becomes_utterances_and_a_wrong_transcript_is_rejected(corpus: Recipe) -> None:
+    (rejected,) = dataset.read_rejected(corpus)
+    assert rejected.source == "wrong.wav" and rejected.reason.startswith("weak alignment: score 0.")
+    rows = list(dataset.open_dataset(corpus)["train"])
+    pieces = [row for row in rows if "-" in row["id"]]
+    assert [row["id"].removeprefix(row["clip"]) for row in pieces] == ["-01", "-02"][: len(pieces)] and len(rows) > 2
+    assert " ".join(row["text"] for row in pieces) == " ".join(LINES)
+    assert {row["text"] for row in rows} - {row["text"] for row in pieces} == {LINES[0]}
+    for row in rows:
+        assert row["duration_s"] <= 8 and row["flags"] == []
+        assert " ".join(word["text"] for word in row["words"]) == row["text_normalized"]
+        assert all(0 <= word["start_s"] < word["end_s"] <= row["duration_s"] + 0.001 for word in row["words"])
+    assert dataset.verify(corpus) == []
+
+
+@needs("espeak-ng")
+def test_a_second_run_does_nothing_and_a_lost_piece_is_made_again(corpus: Recipe) -> None:
+    made, parts = dataset.dataset_hash(corpus), corpus.folder("prepare") / "parts"
+    before = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
+    recipe = str(corpus.work_dir.parent / "recipe.yaml")
+    run("prepare", recipe)
+    assert {path: path.stat().st_mtime_ns for path in parts.iterdir()} == before
+    next(parts.glob("*-02")).unlink()
+    run("prepare", recipe)
+    assert set(parts.iterdir()) == set(before) and dataset.dataset_hash(corpus) == made
+
+
+@needs("espeak-ng")
+def test_words_for_praat_and_for_scoring_tools(corpus: Recipe) -> None:
+    recipe = str(corpus.work_dir.parent / "recipe.yaml")
+    done = run("prepare.align", recipe, "--textgrid", "--ctm", "--letters")
+    assert done.returncode == 0, done.stderr
+    rows = {row["id"]: row for row in dataset.open_dataset(corpus)["train"]}
+    folder = corpus.folder("prepare") / "words"
+    for name, row in rows.items():
+        grid = (folder / f"{name}.TextGrid").read_text(encoding="utf-8")
+        assert grid.count('class = "IntervalTier"') == 2 and f"xmax = {row['duration_s']:g}" in grid
+        texts = [found for found in re.findall(r'text = "(.*)"', grid) if found]
+        assert texts[: len(row["words"])] == row["text_normalized"].split()
+        assert "".join(texts[len(row["words"]) :]) == row["text_normalized"].replace(" ", "")
+    lines = (folder / "words.ctm").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == sum(len(row["words"]) for row in rows.values())
+    assert re.fullmatch(r"[0-9a-f]{64}(-\d\d)? 1 \d+\.\d{3} \d+\.\d{3} [ⴰ-ⵯ]+ [01]\.\d{3}", lines[0])
+
+
+FAKE_MFA = """#!/bin/sh
+# Each word in a tenth of a second, as `mfa align CORPUS DICTIONARY ACOUSTIC OUT` would write it.
+[ "$1 $3 $4" = "align zgh zgh" ] || exit 1
+for lab in "$2"/*/*.lab; do
+  mkdir -p "$5/amina"
+  set -- "$1" "$2" "$3" "$4" "$5" $(cat "$lab")
+  name=$(basename "$lab" .lab)
+  echo '{"tiers": {"words": {"entries": [[0.0, 0.1, "'"$6"'"], [0.1, 0.3, ""]]}}}' > "$5/amina/$name.json"
+done
+"""
+
+
+@needs("espeak-ng")
+def test_the_montreal_aligner_where_it_is_installed(corpus: Recipe, tmp_path: Path) -> None:
+    recipe = str(corpus.work_dir.parent / "recipe.yaml")
+    (tmp_path / "mfa").write_text(FAKE_MFA, encoding="utf-8")
+    (tmp_path / "mfa").chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = run("prepare.align", recipe, "--ctm", "--mfa", path=path)
+    assert done.returncode == 0, done.stderr
+    lines = (corpus.folder("prepare") / "mfa" / "words.ctm").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 3 and all(" 1 0.000 0.100 " in line for line in lines)
+    nothing = run("prepare.align", recipe, "--mfa", path=path)
+    assert nothing.stderr.strip() == "error: say what to write: --textgrid, --ctm or both"
+    (tmp_path / "mfa").write_text("#!/bin/sh\necho no such model: zgh >&2; exit 1\n", encoding="utf-8")
+    failed = run("prepare.align", recipe, "--ctm", "--mfa", path=path)
+    assert failed.stderr.strip() == "error: mfa align failed: no such model: zgh"
+    assert "is not installed: conda install" in run("prepare.align", recipe, "--ctm", "--mfa", path="/bin").stderr
