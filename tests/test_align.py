@@ -311,7 +311,7 @@ def test_a_long_recording_becomes_utterances_and_a_wrong_transcript_is_rejected(
     assert rejected.source == "wrong.wav" and rejected.reason.startswith("weak alignment: score 0.")
     rows = list(dataset.open_dataset(corpus)["train"])
     pieces = [row for row in rows if "-" in row["id"]]
-    assert [row["id"].removeprefix(row["clip"]) for row in pieces] == ["-01", "-02"][: len(pieces)] and len(rows) > 2
+    assert [row["id"].removeprefix(row["clip"]) for row in pieces] == [f"-{n + 1:02}" for n in range(len(pieces))]
     assert " ".join(row["text"] for row in pieces) == " ".join(LINES)
     assert {row["text"] for row in rows} - {row["text"] for row in pieces} == {LINES[0]}
     for row in rows:
@@ -372,7 +372,8 @@ def test_the_montreal_aligner_where_it_is_installed(corpus: Recipe, tmp_path: Pa
     done = run("prepare.align", recipe, "--ctm", "--mfa", path=path)
     assert done.returncode == 0, done.stderr
     lines = (corpus.folder("prepare") / "mfa" / "words.ctm").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3 and all(" 1 0.000 0.100 " in line for line in lines)
+    assert len(lines) == len(dataset.open_dataset(corpus)["train"])
+    assert all(" 1 0.000 0.100 " in line for line in lines)
     nothing = run("prepare.align", recipe, "--mfa", path=path)
     assert nothing.stderr.strip() == "error: say what to write: --textgrid, --ctm or both"
     (tmp_path / "mfa").write_text("#!/bin/sh\necho no such model: zgh >&2; exit 1\n", encoding="utf-8")
