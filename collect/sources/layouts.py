@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from collect import hub, label_export, whatsapp
-from collect.metadata import Entry, Row, numbered, read_table, read_text, renamed
+from collect.sources import hub, label_export, whatsapp
+from collect.sources.metadata import Entry, Row, numbered, read_table, read_text, renamed
 from recipes.records import LANGUAGES
 from recipes.schema import Collect, Columns, Recipe, UserError
 

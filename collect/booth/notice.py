@@ -1,6 +1,6 @@
 """What speakers are told before they consent, by language: text, sentences of the purposes, and their recordings.
 
-`collect/notices/LANGUAGE.yaml` are the drafts that come with the project. A recipe's own folder may hold texts
+`collect/booth/notices/LANGUAGE.yaml` are the drafts that come with the project. A recipe's own folder may hold texts
 of the same names and form, and for each language a folder LANGUAGE with the recordings: `notice`, `agree`, and one
 named as each purpose, as .ogg, .mp3 or .wav.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from collect.booth.prompts import SOUNDS
 from collect.consent import Notice
-from collect.prompts import SOUNDS
 from recipes.records import Purpose
 from recipes.schema import Interface, Record, UserError
 from web.page import tag

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from collect.tally import Voice, allowing
+from collect.coverage.tally import Voice, allowing
 from recipes.records import Language
 from recipes.schema import Target
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import Progress
 
-from collect.hearing import Heard, listen
+from collect.booth.hearing import Heard, listen
 from collect.keys import Gone
 from collect.ledger import Ledger, Refused
 from recipes.records import Clip

@@ -11,15 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from collect import audio, containers, hearing, limits, vault
+from collect import audio, vault
 from collect.audio import Decoded
-from collect.booth import COOKIE, Booth, Visit, visit
+from collect.booth import hearing
+from collect.booth.codes import new_code, shown, typed
+from collect.booth.prompts import SOUNDS
+from collect.booth.sittings import Course
+from collect.booth.visit import COOKIE, Booth, Visit, visit
 from collect.chain import Receipt
-from collect.codes import new_code, shown, typed
 from collect.consent import Event, State
+from collect.decoding import containers, limits
 from collect.ledger import Speaker
-from collect.prompts import SOUNDS
-from collect.sittings import Course
 from recipes.records import Purpose
 from web.page import strings, tag
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from collect.metadata import Entry, numbered, read_text, renamed
+from collect.sources.metadata import Entry, numbered, read_text, renamed
 from recipes.schema import Collect, Columns, UserError
 
 _TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")  # of transcripts, by file

@@ -8,19 +8,19 @@ from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from collect import drawings
-from collect.conditions import Conditions
-from collect.hearing import NOISY_DB, QUIET_DB
-from collect.sounds import RARE
-from collect.survey import Survey
-from collect.tally import NOT_GIVEN, TOGETHER, Group, Voice, allowing, groups, hours, people
-from collect.targets import language_name, sentence, span
+from collect.booth.hearing import NOISY_DB, QUIET_DB
+from collect.coverage import drawings
+from collect.coverage.conditions import Conditions
+from collect.coverage.sounds import RARE
+from collect.coverage.survey import Survey
+from collect.coverage.tally import NOT_GIVEN, TOGETHER, Group, Voice, allowing, groups, hours, people
+from collect.coverage.targets import language_name, sentence, span
 from recipes.records import PURPOSES, AgeBand, Language, Purpose
 from recipes.schema import Recipe
 from web.page import direction
 
-_PAGES = Path(__file__).parent / "pages"
-_FONT = Path(__file__).parents[1] / "web" / "static" / "fonts" / "NotoSansTifinagh.woff2"
+_PAGES = Path(__file__).parent
+_FONT = Path(__file__).parents[2] / "web" / "static" / "fonts" / "NotoSansTifinagh.woff2"
 _AGES: tuple[str, ...] = get_args(AgeBand)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from collect.prompts import Prompt, units
+from collect.booth.prompts import Prompt, units
 from recipes.records import Clip, Language
 
 RARE = 10  # recordings; a letter in fewer is called rare

@@ -7,9 +7,9 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collect.booth import Visit, visit
+from collect.booth.visit import Visit, visit
+from collect.booth.welcome import tried
 from collect.ledger import Speaker
-from collect.welcome import tried
 from collect.withdraw import WithdrawalReceipt
 from collect.withdraw import withdraw as take_back
 from recipes.records import PURPOSES, Purpose

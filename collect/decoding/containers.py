@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from collect.limits import Refused, check_shape, too_long
+from collect.decoding.limits import Refused, check_shape, too_long
 
 Kind = Literal["wav", "flac", "ogg", "mp3", "mp4", "webm", "amr", "wma"]
 

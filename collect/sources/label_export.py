@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from collect.metadata import Entry, cell, check_columns, read_table, read_text, values
+from collect.sources.metadata import Entry, cell, check_columns, read_table, read_text, values
 from recipes.schema import Collect, Columns, UserError
 
 _TEXTS = ("transcription", "transcript", "text")  # what projects call the text area

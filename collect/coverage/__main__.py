@@ -7,13 +7,14 @@ purpose, letters and letter pairs, recording conditions, consents that end soon,
 from rich.console import Console
 from rich.table import Table
 
-from collect import coverage_page, tally
-from collect.conditions import Conditions, quantile
+from collect.coverage import page as coverage_page
+from collect.coverage import tally
+from collect.coverage.conditions import Conditions, quantile
+from collect.coverage.sounds import Sounds
+from collect.coverage.survey import Survey, survey
+from collect.coverage.tally import Group, Voice, allowing, hours, people
+from collect.coverage.targets import language_name, sentence, span
 from collect.ledger import ledger_exists, open_ledger
-from collect.sounds import Sounds
-from collect.survey import Survey, survey
-from collect.tally import Group, Voice, allowing, hours, people
-from collect.targets import language_name, sentence, span
 from recipes.command import run
 from recipes.provenance import write_text
 from recipes.records import PURPOSES, Purpose

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from collect.tally import NOT_GIVEN, TOGETHER
+from collect.coverage.tally import NOT_GIVEN, TOGETHER
 
 # Told apart in light and dark, and by those who see few colours (Okabe and Ito's palette).
 _COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#D55E00", "#F0E442", "#0072B2")

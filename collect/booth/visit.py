@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from collect.booth.notice import Told
+from collect.booth.prompts import Prompt
+from collect.booth.sittings import Course, Sitting, Sittings
 from collect.ledger import Ledger
-from collect.notice import Told
-from collect.prompts import Prompt
-from collect.sittings import Course, Sitting, Sittings
 from recipes.records import AgeBand, Clip, Gender, Language
 from recipes.schema import Interface, Recipe, Record, UserError
 from web.guard import Attempts

@@ -9,14 +9,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
-from collect import audio, containers, hearing, ledger, limits
+from collect import audio, ledger
 from collect.audio import Decoded
-from collect.booth import AGES, GENDERS, Visit, named, places, source, visit
+from collect.booth import hearing
+from collect.booth.prompts import PICTURES, SOUNDS, Prompt
+from collect.booth.sittings import Manner
+from collect.booth.spool import Spool
+from collect.booth.visit import AGES, GENDERS, Visit, named, places, source, visit
+from collect.booth.welcome import paper
+from collect.decoding import containers, limits
 from collect.ledger import Speaker
-from collect.prompts import PICTURES, SOUNDS, Prompt
-from collect.sittings import Manner
-from collect.spool import Spool
-from collect.welcome import paper
 from recipes.records import AgeBand, Clip, Gender
 from web.page import direction, tag
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collect.metadata import Entry, cell, check_columns, values
+from collect.sources.metadata import Entry, cell, check_columns, values
 from recipes.schema import Collect, Columns, UserError
 
 _BATCH = 16  # rows of a parquet file that are in memory at a time

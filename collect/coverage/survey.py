@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from collect import prompts, tally
-from collect.conditions import Conditions
+from collect.booth import prompts
+from collect.coverage import tally
+from collect.coverage.conditions import Conditions
+from collect.coverage.sounds import Ear, Sounds
+from collect.coverage.tally import Consents, Tally, Voice
+from collect.coverage.targets import Step, steps
 from collect.ledger import Ledger
-from collect.sounds import Ear, Sounds
-from collect.tally import Consents, Tally, Voice
-from collect.targets import Step, steps
 from recipes.schema import Recipe, UserError
 
 

@@ -4,7 +4,7 @@ libFLAC, libvorbis, libopus and mpg123 read structures that a stranger wrote, an
 gigabytes or end the process: a Vorbis code book of 26 bytes takes 20 MB, and one of 2^20 entries overruns the
 stack of libvorbis (both are in tests/hostile.py). Here such a file costs its own refusal and a new process.
 
-`collect.audio` starts it as `python -m collect.decoder` and keeps it. A job comes in on stdin: one line of
+`collect.audio` starts it as `python -m collect.decoding.decoder` and keeps it. A job comes in on stdin: one line of
 JSON (size, promised, max_minutes) and the bytes. Out on stdout goes one line of JSON: a refusal; or rate,
 channels, frames and claimed, followed by the samples as float32.
 """
@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from collect.limits import Refused, check_length, check_shape, patience_s
+from collect.decoding.limits import Refused, check_length, check_shape, patience_s
 
 MEMORY_BYTES = 256 * 2**20  # beyond what Python and the file take
 _BLOCK = 32_768  # frames
@@ -173,8 +173,8 @@ class Child:
             self.stop()
             kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "collect.decoder"],
-                cwd=Path(__file__).parents[1],
+                [sys.executable, "-m", "collect.decoding.decoder"],
+                cwd=Path(__file__).parents[2],
                 env={**kept, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
