@@ -183,7 +183,8 @@ def test_who_says_that_they_agree_leaves_their_voice_as_evidence(
     (event,) = ledger.consents(speaker.code)
     assert event.how == "spoken"
     (sealed,) = (recipe.folder("collect") / "evidence").rglob("*.sealed")
-    assert sealed.name.startswith(event.evidence[0]) and b"fLaC" not in sealed.read_bytes()
+    assert str(sealed).endswith(vault.path_of(event.speaker, event.evidence[0]))
+    assert b"fLaC" not in sealed.read_bytes()
     assert list(ledger.clips()) == []  # it is proof, not material
 
 
