@@ -316,6 +316,7 @@ class Train(Section):
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
     method: Literal["lora", "full"] = "lora"
     lora: Lora = Lora()
+    window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
@@ -343,6 +344,8 @@ class Train(Section):
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
         if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.family != "whisper" and self.window_s != 30:
+            raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
         return self

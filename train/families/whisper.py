@@ -20,7 +20,8 @@ from transformers import (
 from recipes.schema import Train, UserError
 from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
 
-_WINDOW_S = 30.0
+_WINDOW_S = 30.0  # of published checkpoints
+_POSITIONS_PER_S = 50  # of the encoder
 # Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
 _LANGUAGE = {"ary": "ar", "zgh": "ar", "shi": "ar", "tzm": "ar", "rif": "ar", "kab": "ar"}
 
@@ -46,6 +47,9 @@ class Whisper:
             if _has_features(base)
             else WhisperFeatureExtractor()
         )
+        self.window_s = settings.window_s
+        if self.window_s < _WINDOW_S:
+            self._hear_less()
         self.model.config.forced_decoder_ids = None
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
@@ -56,8 +60,8 @@ class Whisper:
         return []
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
-        if len(samples) > _WINDOW_S * self.rate_hz:
-            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears at most 30 s")
+        if len(samples) > self.window_s * self.rate_hz:
+            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.window_s:g} s (train.window_s)")
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
@@ -104,6 +108,24 @@ class Whisper:
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
+
+    def _hear_less(self) -> None:
+        """Shorten the encoder's window. Its positions are sinusoids (section 2.2), so the first ones stay the same.
+
+        What a published checkpoint computes changes a little, and fine-tuning takes that up; its cost falls
+        with the window, and more than that in attention.
+        """
+        count, encoder = round(self.window_s * _POSITIONS_PER_S), self.model.model.encoder
+        self.model.config.max_source_positions = encoder.max_source_positions = count
+        positions = encoder.embed_positions
+        positions.weight = torch.nn.Parameter(positions.weight[:count].detach().clone(), requires_grad=False)
+        positions.num_embeddings = count
+        whole = self.features.to_dict() | {"chunk_length": self.window_s}
+        for key in ("n_samples", "nb_max_frames", "feature_extractor_type", "mel_filters"):
+            whole.pop(key, None)
+        self.features = WhisperFeatureExtractor(**whole)
+        self.features.n_samples = round(self.window_s * self.rate_hz)
+        self.features.nb_max_frames = 2 * count
 
     def _features(self, samples: Samples) -> Any:
         values = self.features(samples, sampling_rate=self.rate_hz, return_tensors="np").input_features[0]
