@@ -1,7 +1,7 @@
 """Recognition with Whisper: an encoder of 30-second windows, a decoder of byte-pair tokens.
 
 Source: Radford et al., "Robust speech recognition via large-scale weak supervision", ICML 2023.
-Its tokenizer falls back to bytes, so Tifinagh and ڭ ڤ پ need no new tokens.
+Its tokenizer falls back to bytes: letters such as ⴰ or ڭ, three and two of them, are added as tokens.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,10 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
 
 _WINDOW_S = 30.0  # of published checkpoints
+_EMBEDDING = "model.decoder.embed_tokens"  # tied to the output layer
 _POSITIONS_PER_S = 50  # of the encoder
 # Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
 _LANGUAGE = {"ary": "ar", "zgh": "ar", "shi": "ar", "tzm": "ar", "rif": "ar", "kab": "ar"}
@@ -41,7 +42,9 @@ class Whisper:
             self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
         else:
             self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
-        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, base, revision)
+        source, at = (str(processor), None) if processor else (base, revision)
+        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, source, at)
+        _grow_embedding(self.model, len(self.tokenizer))
         self.features = (
             pretrained(WhisperFeatureExtractor.from_pretrained, base, revision)
             if _has_features(base)
@@ -54,7 +57,19 @@ class Whisper:
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        return {}
+        """Letters that the tokenizer writes as several bytes become tokens: a third as many steps for Tifinagh."""
+        pieces = {letter: self._tokens(letter) for letter in letters_of(texts)}
+        new = {letter: ids for letter, ids in pieces.items() if len(ids) > 1}
+        if not new:
+            return {}
+        first = self._fill_up()
+        self.tokenizer.add_tokens(list(new))
+        _grow_embedding(self.model, len(self.tokenizer))
+        rows = self.model.get_input_embeddings().weight
+        with torch.no_grad():
+            for number, ids in enumerate(new.values()):
+                rows[first + number] = rows[ids].mean(0)
+        return {_EMBEDDING: list(range(first, len(self.tokenizer)))}
 
     def fully_trained(self) -> list[str]:
         return []
@@ -62,7 +77,7 @@ class Whisper:
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
         if len(samples) > self.window_s * self.rate_hz:
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.window_s:g} s (train.window_s)")
-        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        tokens = self._tokens(text)
         labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
             raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
@@ -109,6 +124,17 @@ class Whisper:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
 
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _fill_up(self) -> int:
+        """Give a name to every row the model has: some tokenizers leave out the time stamps. The number of rows."""
+        rows: int = self.model.get_input_embeddings().num_embeddings
+        missing = range(max(0, rows - len(self.tokenizer)))
+        self.tokenizer.add_tokens([f"<|{0.02 * number:.2f}|>" for number in missing], special_tokens=True)
+        return max(rows, len(self.tokenizer))
+
     def _hear_less(self) -> None:
         """Shorten the encoder's window. Its positions are sinusoids (section 2.2), so the first ones stay the same.
 
@@ -137,6 +163,12 @@ class Whisper:
         if self.multilingual:
             tokens += [f"<|{_LANGUAGE[language.split('-')[0]]}|>", "<|transcribe|>"]
         return list(self.tokenizer.convert_tokens_to_ids([*tokens, "<|notimestamps|>"]))
+
+
+def _grow_embedding(model: Any, size: int) -> None:
+    """Give the token embedding, and the output layer tied to it, at least `size` rows."""
+    if model.get_input_embeddings().num_embeddings < size:
+        model.resize_token_embeddings(size, mean_resizing=False)
 
 
 def _has_features(base: str) -> bool:
