@@ -41,14 +41,12 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     is there and empty. Raises UserError when there is none, when it cannot be read, or when it was
     made with other settings than the recipe's.
     """
-    import datasets
-
     folder = dataset_folder(recipe)
     if not folder.is_dir():
         raise UserError(f"{folder}: no dataset yet; run: python -m prepare RECIPE")
     try:
         made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-        found = datasets.load_from_disk(str(folder))
+        found = _read(folder)
     except (OSError, ValueError, yaml.YAMLError) as error:
         fault = " ".join(str(error).split())
         raise UserError(f"{folder}: damaged ({fault}); remove it and run: python -m prepare RECIPE") from None
@@ -56,6 +54,12 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     if changed := _differences(made, recipe):
         raise UserError(f"{folder}: made with other settings ({changed}); run: python -m prepare RECIPE")
     return found
+
+
+def _read(folder: Path) -> "datasets.DatasetDict":
+    import datasets
+
+    return datasets.load_from_disk(str(folder))
 
 
 def register(recipe: Recipe, kind: str, name: str, place: Path, parents: Sequence[str]) -> None:
@@ -153,6 +157,25 @@ def holds(recipe: Recipe, name: str) -> bool:
     """Whether the version called `name` is the one in force, and whole."""
     folder = dataset_folder(recipe)
     return folder.is_dir() and folder.resolve().name == name and (folder / "lineage.json").is_file()
+
+
+def earlier_splits(recipe: Recipe) -> dict[str, Split]:
+    """Who, or by sentence what, is in which split of the dataset that is there: what `prepare.split.keep` keeps.
+
+    Empty without `keep`, without a dataset, or where that was split by another seed or in another way.
+    """
+    folder, settings = dataset_folder(recipe), recipe.prepare.split
+    if not settings.keep or not folder.is_dir():
+        return {}
+    try:
+        made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        if (made["seed"], made["prepare"]["split"]) != (recipe.seed, settings.model_dump(mode="json")):
+            return {}
+        column = "text_normalized" if settings.by == "sentence" else "speaker"
+        rows = _read(folder)
+        return {name: split for split in SPLITS for name in rows[split].unique(column)}
+    except (OSError, ValueError, KeyError, yaml.YAMLError):
+        return {}  # damaged: there is nothing to keep
 
 
 def remove(recipe: Recipe) -> None:
