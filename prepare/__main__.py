@@ -1,16 +1,17 @@
 """Make the dataset from the ledger's clips: `python -m prepare RECIPE [key.path=value ...]`.
 
 Only clips whose speaker allowed `prepare.purpose` are read. What is finished is kept: a run that was
-stopped goes on where it stopped, and a second run does nothing.
+stopped goes on where it stopped, and a second run does nothing. `python -m prepare verify RECIPE` checks it.
 """
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
-from prepare import dataset, parts, text
+from prepare import dataset, parts, text, verify
 from prepare.parts import Finished, Part
 from prepare.split import Said, divide
 from prepare.unseen import sentences
@@ -21,6 +22,11 @@ from recipes.records import PURPOSES, Purpose, Rejected, Split, Utterance
 from recipes.schema import Prepare, Recipe, SplitBy, UserError
 
 _SHOWN = 20  # rejections printed; all of them are in rejected.parquet
+
+
+def start(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """What the command line asks for."""
+    return verify.main(recipe) if arguments.action == "verify" else main(recipe)
 
 
 def main(recipe: Recipe) -> int:
@@ -186,8 +192,8 @@ def publish(
     recipe: Recipe, utterances: dict[str, Utterance], finished: dict[str, Finished], rejected: list[Rejected]
 ) -> None:
     """Write the dataset, unless it is there already. Audio is read one utterance at a time."""
-    rows = [(row, finished[name].audio) for name, row in utterances.items()]
-    if dataset.holds(recipe, dataset.version(recipe, rows, rejected)):
+    marks = (dataset.mark(row, finished[name].audio) for name, row in utterances.items())
+    if dataset.holds(recipe, dataset.version(recipe, marks, rejected)):
         return
     whole = (
         row.model_copy(update={"audio": parts.load_audio(recipe, name, finished[name].audio)})
@@ -215,4 +221,4 @@ def amount(rows: list[Utterance]) -> str:
 
 
 if __name__ == "__main__":
-    run(main, __doc__ or "")
+    run(start, __doc__ or "", actions=("verify",), optional=True)

@@ -215,7 +215,7 @@ def test_one_sentence_that_all_read_cannot_be_in_one_split_alone() -> None:
 
 def test_one_speaker_cannot_be_in_two_splits() -> None:
     said = {str(n): Said("amina", str(n)) for n in range(100)}
-    with pytest.raises(UserError, match="different speakers, there is 1: set prepare.split.by to sentence"):
+    with pytest.raises(UserError, match=r"different speakers, there is 1: set prepare.split.by to sentence"):
         divide(said, SplitBy(by="both"), seed=17)
 
 
