@@ -257,12 +257,23 @@ class Vad(Section):
 
 
 class SplitBy(Section):
-    """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice."""
+    """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice. `both`: neither."""
 
-    by: Literal["speaker", "sentence"] = "speaker"
+    by: Literal["speaker", "sentence", "both"] = "speaker"
     valid: Share = 0.1
     test: Share = 0.1
     exact: bool = False  # exact shares by hash order, instead of a threshold that is stable as clips are added
+    stratify: list[Literal["language", "dialect", "gender"]] = []  # the exact shares in each of these alike
+    keep: bool = False  # exact shares, and whoever has a split in the dataset that is there keeps it
+    similar: float | None = Field(None, ge=0.6, lt=1)  # sentences so alike count as one; null: 0.85 for `both`
+    unseen: RecipePath | None = None  # text file of sentences that are for the test split only
+
+    @model_validator(mode="after")
+    def _dealt_out(self) -> Self:
+        for key in ("stratify", "keep"):
+            if getattr(self, key) and not self.exact:
+                raise ValueError(f"`{key}` needs `exact: true`: by threshold each goes its own way, and stays")
+        return self
 
 
 class Prepare(Section):
