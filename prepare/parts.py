@@ -114,7 +114,8 @@ def _code() -> str:
 
     here = Path(__file__).parent
     names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
-    sources = [*(here / name for name in names), *(here / "text").glob("*.py")]
+    text = (path for path in (here / "text").rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
+    sources = [*(here / name for name in names), *sorted(text)]
     found = [provenance.file_digest(path) for path in sources]
     for name in _LIBRARIES:
         try:

@@ -57,13 +57,15 @@ def rules_of(language: Language) -> tuple[Rule, ...]:
     """The rules for a language tag, in order."""
     match language.startswith("ary"), script_of(language):
         case True, "Latn":
-            return darija.LATIN
+            return darija.latin()
         case False, "Latn":
-            return tamazight.LATIN
+            return tamazight.latin()
         case _, "Tfng":
-            return tamazight.TIFINAGH
+            return tamazight.tifinagh()
+        case True, _:
+            return darija.arabic()
         case _:
-            return darija.ARABIC  # Tamazight in Arabic script has the same letters
+            return tamazight.arabic()
 
 
 def _numbers(text: str, language: Language) -> str:
