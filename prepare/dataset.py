@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from prepare.clip import Samples
 from prepare.text import normalise as normalise
+from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
 from recipes.records import Lineage, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError

@@ -1,7 +1,8 @@
 """Text rules: data in `tables/*.yaml`, each beside its own test cases.
 
 A rule replaces what its `pattern` matches (everything, where it has none) by `to`, by the result of the function
-that `with` names, or letter by letter by `letters`. It passes over a text in which `unless` is found, and with
+that `with` names, letter by letter by `letters`, or word by word by `words`: lists of which the first stands for all,
+alone or behind one of the letters that are written together with it. It passes over a text in which `unless` is found, and with
 `spares: insertions` over words that are known to be French or English.
 """
 
@@ -20,7 +21,10 @@ from prepare.text.insertions import is_insertion
 from prepare.text.scripts import LETTERS
 
 TABLES = Path(__file__).parent / "tables"
-_CLASSES: dict[str, str] = {**dict(LETTERS.items()), "marks": "\u0300-\u036f"}  # what {Arab}, {Tfng}, {Latn} and {marks} stand for in a pattern
+_CLASSES: dict[str, str] = {
+    **dict(LETTERS.items()),
+    "marks": "\u0300-\u036f",
+}  # what {Arab}, {Tfng}, {Latn} and {marks} stand for in a pattern
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 # What `with` can name.
@@ -43,6 +47,7 @@ class Rule:
     cases: tuple[tuple[str, str], ...]
     unless: str | None = None
     spares: bool = False
+    words: frozenset[str] = frozenset()  # that it lists
 
     def __call__(self, text: str) -> str:
         if self.unless and re.search(self.unless, text):
@@ -65,25 +70,33 @@ class Row(BaseModel):
     to: str | None = None
     with_: str | None = Field(None, alias="with")
     letters: dict[str, str] | None = None
+    words: list[list[str]] | None = None
+    behind: str = ""  # letters that may be written together with one of `words`
     unless: str | None = None
     spares: str | None = Field(None, pattern="^insertions$")
-    cases: dict[str, str] = Field(min_length=1)
+    cases: dict[str, str] = Field(min_length=1)  # a text → what it becomes
 
     def rule(self) -> Rule:
         """The rule itself. Raises ValueError where a table does not say what to replace by."""
         pattern, replacement = self._replacement()
         for name, letters in _CLASSES.items():
             pattern = pattern.replace("{" + name + "}", letters)
-        return Rule(self.name, pattern, replacement, tuple(self.cases.items()), self.unless, bool(self.spares))
+        words = frozenset(word for row in self.words or () for word in row)
+        return Rule(self.name, pattern, replacement, tuple(self.cases.items()), self.unless, bool(self.spares), words)
 
     def _replacement(self) -> tuple[str, str | Callable[[re.Match[str]], str]]:
         if letters := self.letters:
             return f"[{''.join(map(re.escape, letters))}]", lambda found: letters[found[0]]
+        if self.words:
+            first = {word: row[0] for row in self.words for word in row[1:]}
+            listed = "|".join(sorted(map(re.escape, first), key=len, reverse=True))
+            pattern = rf"\b([{self.behind}]?)({listed})\b" if self.behind else rf"\b()({listed})\b"
+            return pattern, lambda found: found[1] + first[found[2]]
         if self.with_ is not None:
             function = FUNCTIONS[self.with_]
             return self.pattern, lambda found: function(found[0])
         if self.to is None:
-            raise ValueError(f"rule `{self.name}`: give `to`, `with` or `letters`")
+            raise ValueError(f"rule `{self.name}`: give `to`, `with`, `letters` or `words`")
         return self.pattern, self.to
 
 
