@@ -104,7 +104,7 @@ def features() -> "datasets.Features":
     word = {"text": text, "start_s": real, "end_s": real, "score": real}
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
-    columns |= {"words": List(word), "purposes": List(text)}
+    columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
     quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
     return Features(columns | {"quality": dict.fromkeys(quality, real)})
 

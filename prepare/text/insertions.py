@@ -30,4 +30,5 @@ def is_insertion(word: str) -> bool:
 @cache
 def words(language: Inserted) -> frozenset[str]:
     """The listed words of a language, in small letters."""
-    return frozenset((_LISTS / f"words_{language}.txt").read_text(encoding="utf-8").split())
+    listed = (_LISTS / f"words_{language}.txt").read_text(encoding="utf-8").split()
+    return frozenset([*listed, *(part for word in listed if "-" in word for part in word.split("-") if len(part) > 2)])

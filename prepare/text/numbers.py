@@ -9,6 +9,10 @@ from prepare.text.tifinagh import to_latin, to_tifinagh
 from recipes.records import Language
 
 LIMIT = 10**12  # numbers from here on are not counted in words
+_FRENCH = tuple(
+    "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "  # noqa: SIM905
+    "dix-neuf".split()
+)
 # Languages that count with the words of another.
 _LIKE = {"shi": "zgh", "tzm": "zgh"}
 
@@ -125,18 +129,14 @@ def _said(number: str, counting: Counting, counted: bool) -> str:
 
 def french(number: int) -> str:
     """0 to 99 in French, for telephone numbers."""
-    units = (
-        "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize "
-        "dix-sept dix-huit dix-neuf"
-    ).split()
     tens = {2: "vingt", 3: "trente", 4: "quarante", 5: "cinquante", 6: "soixante", 8: "quatre-vingt"}
     if number < 20:
-        return units[number]
+        return _FRENCH[number]
     ten = number // 10 if number // 10 in tens else number // 10 - 1  # soixante-dix, quatre-vingt-dix
     unit = number - 10 * ten
     if unit == 0:
         return "quatre-vingts" if ten == 8 else tens[ten]
-    return f"{tens[ten]} et {units[unit]}" if unit in (1, 11) and ten < 8 else f"{tens[ten]}-{units[unit]}"
+    return f"{tens[ten]} et {_FRENCH[unit]}" if unit in (1, 11) and ten < 8 else f"{tens[ten]}-{_FRENCH[unit]}"
 
 
 def failures() -> list[str]:
@@ -151,7 +151,7 @@ def failures() -> list[str]:
 
 def _source(language: str) -> str:
     """The table that a language and script is counted by."""
-    code, script = language.split("-")
+    code = language.partition("-")[0]
     code = _LIKE.get(code, code)
     return language if code == "ary" else {"zgh": "zgh-Tfng", "kab": "kab-Latn", "rif": "rif-Latn"}[code]
 

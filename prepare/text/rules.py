@@ -2,8 +2,8 @@
 
 A rule replaces what its `pattern` matches (everything, where it has none) by `to`, by the result of the function
 that `with` names, letter by letter by `letters`, or word by word by `words`: lists of which the first stands for all,
-alone or behind one of the letters that are written together with it. It passes over a text in which `unless` is found, and with
-`spares: insertions` over words that are known to be French or English.
+alone or behind one letter that is written together with it. It passes over a text in which `unless` is found, and
+with `spares: insertions` over words that are known to be French or English.
 """
 
 import re

@@ -19,7 +19,10 @@ from recipes.records import Language
 PhoneDigits = Literal["own", "french"]
 
 _PHONE = r"(?<![\w+])(?P<abroad>(?:\+|00)212[ .-]?(?:\(0\))?|0)(?P<phone>[5-8](?:[ .-]?\d){8})(?!\w)"
-_DATE = r"(?<![\w/.-])(?:(?P<day>\d{1,2})[/.-](?P<month>\d{1,2})[/.-](?P<year>\d{4})|(?P<year2>\d{4})-(?P<month2>\d\d)-(?P<day2>\d\d))(?![\w/-])"
+_DATE = (
+    r"(?<![\w/.-])(?:(?P<day>\d{1,2})[/.-](?P<month>\d{1,2})[/.-](?P<year>\d{4})"
+    r"|(?P<year2>\d{4})-(?P<month2>\d\d)-(?P<day2>\d\d))(?![\w/-])"
+)
 _TIME = r"(?<![\w:.])(?P<hour>\d{1,2})(?::|[hH](?=\d))(?P<minute>\d\d)(?![\w:]|\.\d)"
 _NUMBER = r"(?:\d{1,3}(?:[ ,.\u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
 
@@ -240,7 +243,7 @@ def _units(table: str) -> dict[str, dict[str, str]]:
 
 
 def _table_of(language: Language) -> str:
-    code, script = language.split("-")
+    code = language.partition("-")[0]
     if code == "ary":
         return language
     return "kab-Latn" if code in ("kab", "rif") else "zgh-Tfng"

@@ -36,7 +36,7 @@ def same(one: str, other: str, language: Language) -> bool:
 
 
 def accepted(word: str, language: Language) -> frozenset[str]:
-    """The accepted spellings of a word, itself among them: by letters that stand for one another, and by listed words.
+    """The accepted spellings of a word, itself among them: by letters that stand for others, and by listed words.
 
     A list to show and to search by, not a complete one; `same` decides.
     """
