@@ -55,7 +55,9 @@ def say(name: str, value: float, goal: float, below: bool = False) -> bool:
 def lines(step: int) -> Iterator[tuple[str, float, float]]:
     """Whole lines: no letter unknown, numbers read, Tifinagh exact both ways."""
     seed = DATA / "parallel_text_seed" / "seed"
-    clips = [row["text"] for row in csv.DictReader((DATA / "tamazight_speech" / "metadata.csv").open(encoding="utf-8"))]
+    clips = [
+        row["text"] for row in csv.DictReader((DATA / "tamazight_speech" / "metadata.csv").open(encoding="utf-8"))
+    ]
     tifinagh = (seed / "zgh_Tfng").read_text(encoding="utf-8").splitlines()[::step] + clips
     darija = (seed / "ary_Arab").read_text(encoding="utf-8").splitlines()[::step]
     texts: list[tuple[str, list[str], Language]] = [
@@ -134,9 +136,7 @@ def peers(folder: Path | None) -> Iterator[tuple[str, float, float]]:
         if done.returncode:
             print(f"skipped: {name}: {done.stderr.strip().splitlines()[-1]}")
             continue
-        theirs = share(
-            accepted(read, forms) for read, (_, forms) in zip(done.stdout.splitlines(), some, strict=True)
-        )
+        theirs = share(accepted(read, forms) for read, (_, forms) in zip(done.stdout.splitlines(), some, strict=True))
         print(f"{f'{name}: accuracy, {len(some)} words':<52} {theirs:8.4f}")
         yield f"  ours less {name}'s", ours - theirs, 0.0
 

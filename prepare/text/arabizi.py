@@ -20,11 +20,12 @@ from prepare.text.insertions import is_insertion
 from prepare.text.rules import TABLES, apply, read
 from prepare.text.variants import rules_of
 
-SURE = 0.9  # confidence from which a word is written in Arabic script
+SURE = 0.85  # confidence from which a word is written in Arabic script
 _ORDER = 4  # letters of the letter model: three, and the one they foretell
-_LETTER_WEIGHT = 0.45  # of the letter model against the costs of the table
+_LETTER_WEIGHT = 0.35  # of the letter model against the costs of the table
 _KNOWN, _INFLECTED = 2.8, 2.2  # what a known word, and one with endings, is cheaper by
 _SHARPNESS = 0.9
+_STRANGE = 4.0  # mean surprise of a letter, in nats, from which a reading is no likely word
 _KEPT = 120  # readings kept at each letter
 _SENTENCES = Path(__file__).parents[2] / "recipes" / "text" / "darija.txt"
 _WORD = re.compile(r"[A-Za-z0-9À-ɏ]+(?:['’][A-Za-z0-9À-ɏ]+)*['’]?")
@@ -80,16 +81,17 @@ def read_word(word: str) -> Guess:
         return Guess(word, 0.0)
     groups: dict[str, float] = defaultdict(float)
     best: dict[str, str] = {}
-    least = min(readings.values())
     keys = _keys(readings)
     costs = {reading: cost - _bonus(keys[reading]) for reading, cost in readings.items()}
     least = min(costs.values())
     for reading, cost in sorted(costs.items(), key=lambda item: item[1]):
         groups[keys[reading]] += math.exp((least - cost) * _SHARPNESS)
         best.setdefault(keys[reading], reading)
-    whole_mass = sum(groups.values())
     ranked = sorted(groups, key=groups.__getitem__, reverse=True)
-    return Guess(best[ranked[0]], groups[ranked[0]] / whole_mass, tuple(best[key] for key in ranked[1:6]))
+    confidence = groups[ranked[0]] / sum(groups.values())
+    if not _bonus(ranked[0]) and _surprise("", best[ranked[0]] + "$") > _STRANGE * (len(best[ranked[0]]) + 1):
+        confidence /= 2  # no word of Darija looks like this: a name, a slip, another language
+    return Guess(best[ranked[0]], confidence, tuple(best[key] for key in ranked[1:6]))
 
 
 # ---------------------------------------------------------------- readings of the letters

@@ -31,4 +31,6 @@ def is_insertion(word: str) -> bool:
 def words(language: Inserted) -> frozenset[str]:
     """The listed words of a language, in small letters."""
     listed = (_LISTS / f"words_{language}.txt").read_text(encoding="utf-8").split()
-    return frozenset([*listed, *(part for word in listed if "-" in word for part in word.split("-") if len(part) > 2)])
+    return frozenset(
+        [*listed, *(part for word in listed if "-" in word for part in word.split("-") if len(part) > 2)]
+    )
