@@ -175,13 +175,11 @@ def utterance(
         id=clip.id,
         clip=clip.id,
         speaker=clip.speaker,
-        language=clip.language,
         dialect=clip.dialect if person else None,
         region=clip.region if person else None,
         gender=person.gender if person else None,
         age_band=person.age_band if person else None,
         purposes=allowed,
-        text=clip.transcript,
         audio=b"",
         split=split,
         **done.model_dump(exclude={"audio"}),
@@ -209,6 +207,8 @@ def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
     target = recipe.prepare.loudness_lufs
     if target is not None and (quiet := sum(row.quality.loudness_lufs < target - 0.5 for row in utterances)):
         print(f"{quiet} utterances stay below {target:g} LUFS, because their peaks would clip")
+    for kind, count in Counter(flag.partition(":")[0] for row in utterances for flag in row.flags).most_common():
+        print(f"flagged: {count} × {kind}")
     print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
     print(next_command("train"))
 

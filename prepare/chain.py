@@ -1,9 +1,10 @@
 """What becomes of one clip: the steps, in their order."""
 
 from collect.ledger import Ledger
-from prepare import dataset, quality, steps, text, voice
+from prepare import dataset, quality, steps, voice
 from prepare.clip import Clip, Unread
 from prepare.parts import Finished
+from prepare.text import reading
 from recipes import records
 from recipes.records import Purpose
 from recipes.schema import Prepare, UserError
@@ -11,7 +12,7 @@ from recipes.schema import Prepare, UserError
 
 def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Finished, bytes]:
     """One clip as an utterance: its facts and its FLAC bytes. Raises Reject where it cannot be one."""
-    text.check(clip.transcript, clip.language, settings.min_script_share)
+    transcript = reading.read(clip.transcript, clip.language, settings)
     original = read(clip, ledger, settings.purpose)
     recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
     utterance = recording = steps.resample(recording, settings.rate_hz)
@@ -26,7 +27,10 @@ def prepare(clip: records.Clip, ledger: Ledger, settings: Prepare) -> tuple[Fini
     utterance = steps.limit_peak(utterance)
     audio = dataset.encode(utterance.samples, utterance.rate_hz)
     return Finished(
-        text_normalized=text.normalise(clip.transcript, clip.language),
+        text=transcript.text,
+        text_normalized=transcript.normal,
+        language=transcript.language,
+        flags=list(transcript.flags),
         rate_hz=utterance.rate_hz,
         duration_s=utterance.duration_s,
         quality=quality.measure(original, recording, utterance),

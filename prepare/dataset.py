@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from prepare.clip import Samples
 from prepare.text import normalise as normalise
+from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
 from recipes.records import Lineage, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
@@ -107,7 +108,7 @@ def features() -> "datasets.Features":
     word = {"text": text, "start_s": real, "end_s": real, "score": real}
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
-    columns |= {"words": List(word), "purposes": List(text)}
+    columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
     quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
     return Features(columns | {"quality": dict.fromkeys(quality, real)})
 

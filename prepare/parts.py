@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from prepare.dataset import audio_digest
 from recipes import provenance, records
-from recipes.records import Quality, Row
+from recipes.records import Language, Quality, Row
 from recipes.schema import Recipe, UserError
 
 _LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
@@ -28,7 +28,10 @@ _ELSEWHERE = {"purpose", "languages", "speakers", "split", "workers"}
 class Finished(Row):
     """What a clip became. `audio` is the digest of its FLAC bytes."""
 
+    text: str
     text_normalized: str
+    language: Language
+    flags: list[str]
     rate_hz: int
     duration_s: float
     quality: Quality
@@ -114,7 +117,8 @@ def _code() -> str:
 
     here = Path(__file__).parent
     names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
-    sources = [*(here / name for name in names), *(here / "text").glob("*.py")]
+    text = (path for path in (here / "text").rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
+    sources = [*(here / name for name in names), *sorted(text)]
     found = [provenance.file_digest(path) for path in sources]
     for name in _LIBRARIES:
         try:

@@ -127,6 +127,7 @@ class Utterance(Row):
     duration_s: float = Field(gt=0)
     words: list[Word] = []
     quality: Quality
+    flags: list[str] = []  # what was found in the transcript, where the recipe keeps such clips
     split: Split
 
 

@@ -256,6 +256,24 @@ class Vad(Section):
     pad_s: float = Field(0.1, ge=0)  # kept before and after speech
 
 
+Answer = Literal["reject", "flag"]  # to what is found in a clip: leave it out, or keep it and say so
+
+
+class Text(Section):
+    """What becomes of a transcript before it is normalised, and of what is found in it."""
+
+    numbers: Literal["reject", "words"] = "reject"  # digits, dates, prices, units and signs
+    phone_digits: Literal["own", "french"] = "own"  # how telephone numbers are said
+    arabizi: Literal["keep", "arabic"] = "keep"  # arabic: ary-Latn becomes ary-Arab where every word is sure
+    other_language: Answer | None = (
+        "flag"  # Modern Standard Arabic, French or English instead of the tag's; null: not looked for
+    )
+    emoji: Answer | None = None
+    links: Answer | None = "reject"
+    personal: Literal["reject", "flag", "mask"] | None = "reject"  # telephone numbers, CIN, RIB, e-mail, addresses
+    personal_finder: Literal["patterns", "presidio"] = "patterns"
+
+
 class SplitBy(Section):
     """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice. `both`: neither."""
 
@@ -287,6 +305,7 @@ class Prepare(Section):
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
+    text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
 

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register
+from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register, tolerant
 from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
 from train.checkpoints import full_disk_named
@@ -35,6 +35,7 @@ __all__ = [
     "resampled",
     "samples_of",
     "save",
+    "tolerant",
     "voice_of",
 ]
 
