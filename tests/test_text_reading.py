@@ -101,5 +101,5 @@ def test_a_tokenizer_is_asked_what_it_does_not_know() -> None:
     said = "\n".join(inventory.lines(found, tokens))
     assert "ⴲ (U+2D32 tifinagh letter yabh) 1" in said and "tokens to add" in said
     assert json.dumps(inventory.as_json(found, tokens))
-    with pytest.raises(UserError, match="train.base: the tokenizer of /nowhere cannot be loaded"):
+    with pytest.raises(UserError, match=r"train.base: the tokenizer of /nowhere cannot be loaded"):
         inventory.against(found, "/nowhere")
