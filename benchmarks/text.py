@@ -117,7 +117,7 @@ def arabizi(step: int) -> Iterator[tuple[str, float, float]]:
 
 
 def peers(folder: Path | None) -> Iterator[tuple[str, float, float]]:
-    """Accuracy of other packages on the same words, all of which they answer; it is no goal for ours.
+    """Accuracy of other packages on the same words, all of which they answer; it is no goal for ours."""
     if not folder:
         print("skipped: other packages; pip install --target FOLDER darija-tools cadar arabizi, then --peers FOLDER")
         return
