@@ -1,4 +1,4 @@
-"""How well text is read: `python -m benchmarks.text [--quick] [--peers FOLDER]`. A line a figure; 1 when one is short.
+"""How well text is read: `python -m benchmarks.text [--quick] [--peers FOLDER]`. A line a figure; 1 if short.
 
 Reads the development data under ../shared, and skips what is not there. Other packages that turn Arabizi into Arabic
 script are measured beside ours when FOLDER holds them: `pip install --target FOLDER darija-tools cadar arabizi`.
