@@ -183,7 +183,7 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
         "train": {
             "family": "whisper",
             "base": str(SHARED / "models" / "whisper-tiny-en"),
-            "lora": {"r": 32, "alpha": 64, "dropout": 0.05},
+            "lora": {"r": 32, "alpha": 64, "dropout": 0.05, "new_tokens": False},  # Tifinagh as bytes
             "learning_rate": 2e-3,
             "warmup_steps": 10,
             "max_steps": steps,
