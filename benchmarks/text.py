@@ -1,4 +1,4 @@
-"""How well text is read: `python -m benchmarks.text [--quick] [--peers FOLDER]`. A line a figure; 1 if short.
+"""How well text is read: `python -m benchmarks.text [--quick] [--peers FOLDER]`. One line a figure; 1 when short.
 
 Reads the development data under ../shared, and skips what is not there. Other packages that turn Arabizi into Arabic
 script are measured beside ours when FOLDER holds them: `pip install --target FOLDER darija-tools cadar arabizi`.
@@ -117,7 +117,7 @@ def arabizi(step: int) -> Iterator[tuple[str, float, float]]:
 
 
 def peers(folder: Path | None) -> Iterator[tuple[str, float, float]]:
-    """Accuracy of other packages on the same words, all of which they answer; it is no goal for ours."""
+    """Accuracy of other packages on the same words, all of which they answer, and how far ours is above it."""
     if not folder:
         print("skipped: other packages; pip install --target FOLDER darija-tools cadar arabizi, then --peers FOLDER")
         return

@@ -199,6 +199,28 @@ def test_a_filter_with_a_slip_of_the_pen_is_refused(ledger: Ledger, tmp_path: Pa
         script.main(recipe(tmp_path, speakers=["amina", "amin"]))
 
 
+def test_what_is_found_in_a_transcript_is_flagged_rejected_or_put_into_words(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = babble(1.0)
+    ledger.add("standard.wav", "هذا هو الكتاب الذي قرأته", sound, language="ary-Arab")
+    ledger.add("price.wav", "شريتو ب25 درهم", sound, language="ary-Arab")
+    ledger.add("latin.wav", "salam, bghit lkhobz", sound, language="ary-Latn")
+    ledger.add("phone.wav", "عيط ليا ف 0612345678", sound, language="ary-Arab")
+    made = recipe(tmp_path, text={"numbers": "words", "arabizi": "arabic"})
+    assert script.main(made) == 1
+    rows = {row["text"]: row for part in dataset.open_dataset(made).values() for row in part}
+    assert rows["شريتو ب25 درهم"]["text_normalized"] == "شريتو بخمسة وعشرين درهم"
+    latin = rows["salam, bghit lkhobz"]
+    assert (latin["language"], latin["text_normalized"]) == ("ary-Arab", "سلام بغيت الخبز")
+    [flag] = rows["هذا هو الكتاب الذي قرأته"]["flags"]
+    assert flag.startswith("other language: Modern Standard Arabic")
+    [rejected] = dataset.read_rejected(made)
+    assert (rejected.source, rejected.reason) == ("phone.wav", "personal data: telephone number")
+    assert "flagged: 1 × other language" in capsys.readouterr().out
+    assert not dataset.verify(made)
+
+
 def test_facts_about_the_person_need_their_own_consent(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add("shy.wav", "ⴰⵣⵓⵍ", babble(1), speaker="brahim", purposes=("tts_clone",))
     ask = recipe(tmp_path, split={"valid": 0, "test": 0})

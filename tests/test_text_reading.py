@@ -1,15 +1,20 @@
 """A transcript on its way into the dataset, by the recipe's settings; and the inventory of a recipe's text."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from prepare.clip import Reject
 from prepare.text import inventory
 from prepare.text.reading import read
 from recipes.records import Language
 from recipes.schema import Prepare, UserError
+from tests.babble import babble
 from tests.conftest import ROOT
 
 
@@ -101,5 +106,34 @@ def test_a_tokenizer_is_asked_what_it_does_not_know() -> None:
     said = "\n".join(inventory.lines(found, tokens))
     assert "ⴲ (U+2D32 tifinagh letter yabh) 1" in said and "tokens to add" in said
     assert json.dumps(inventory.as_json(found, tokens))
-    with pytest.raises(UserError, match=r"train.base: the tokenizer of /nowhere cannot be loaded"):
+    with pytest.raises(UserError, match=r"train\.base: the tokenizer of /nowhere cannot be loaded"):
         inventory.against(found, "/nowhere")
+
+
+def test_the_inventory_of_a_recipe_from_the_command_line(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    texts = ["سلام عليكم", "فين غادي", "ghadi n9ra lktab", "xqzpt w 7na"]
+    lines = [f"{n}.wav,{text},amina,{'ary-Latn' if text.isascii() else 'ary-Arab'}" for n, text in enumerate(texts)]
+    (corpus / "metadata.csv").write_text("\n".join(["file,text,speaker,language", *lines]), encoding="utf-8")
+    (corpus / "consents.csv").write_text(
+        "speaker,purposes,notice,controller,given_on,expires_on,by,how,synthetic\n"
+        "amina,store_prepare asr_train,notice 1,us,2026-01-15,,self,spoken,false\n"
+    )
+    for n in range(len(texts)):
+        soundfile.write(corpus / f"{n}.wav", babble(1.0 + n / 10), 16_000)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"name: t\nwork_dir: work\ncollect: {{source: corpus}}\nprepare: {{purpose: asr_train}}\n"
+        f"train: {{family: ctc, base: {ROOT}/recipes/nano_asr}}\n"
+    )
+    for module in (["collect.ingest"], ["prepare.text", "inventory"], ["prepare.text", "arabizi"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *module, str(recipe)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "work/prepare/inventory.json").read_text(encoding="utf-8"))
+    assert written["inventory"]["texts"] == 4 and written["tokenizer"]["proposed"]
+    rows = (tmp_path / "work/prepare/unsure.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "word,times,reading,confidence,others,first in"
+    assert any(row.startswith("xqzpt,1,") and row.endswith("3.wav") for row in rows[1:])

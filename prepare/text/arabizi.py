@@ -17,8 +17,8 @@ from typing import Any
 
 from prepare.text import normalise
 from prepare.text.insertions import is_insertion
-from prepare.text.rules import TABLES, apply, read
-from prepare.text.variants import rules_of
+from prepare.text.rules import TABLES, read
+from prepare.text.variants import keys
 
 SURE = 0.85  # confidence from which a word is written in Arabic script
 _ORDER = 4  # letters of the letter model: three, and the one they foretell
@@ -81,12 +81,12 @@ def read_word(word: str) -> Guess:
         return Guess(word, 0.0)
     groups: dict[str, float] = defaultdict(float)
     best: dict[str, str] = {}
-    keys = _keys(readings)
-    costs = {reading: cost - _bonus(keys[reading]) for reading, cost in readings.items()}
+    key_of = keys(readings, "ary-Arab")
+    costs = {reading: cost - _bonus(key_of[reading]) for reading, cost in readings.items()}
     least = min(costs.values())
     for reading, cost in sorted(costs.items(), key=lambda item: item[1]):
-        groups[keys[reading]] += math.exp((least - cost) * _SHARPNESS)
-        best.setdefault(keys[reading], reading)
+        groups[key_of[reading]] += math.exp((least - cost) * _SHARPNESS)
+        best.setdefault(key_of[reading], reading)
     ranked = sorted(groups, key=groups.__getitem__, reverse=True)
     confidence = groups[ranked[0]] / sum(groups.values())
     if not _bonus(ranked[0]) and _surprise("", best[ranked[0]] + "$") > _STRANGE * (len(best[ranked[0]]) + 1):
@@ -249,13 +249,7 @@ def _bonus(key: str) -> float:
 
 @cache
 def _known() -> frozenset[str]:
-    return frozenset(_keys(dict.fromkeys(_words(), 0.0)).values())
-
-
-def _keys(words: dict[str, float]) -> dict[str, str]:
-    """The key by which accepted spellings are one, for each word."""
-    keys = apply(rules_of("ary-Arab"), "\n".join(words)).split("\n")
-    return dict(zip(words, keys, strict=True))
+    return frozenset(keys(_words(), "ary-Arab").values())
 
 
 # Of keys, in which the article is ل, the present ك and negation م.

@@ -3,6 +3,7 @@
 `key` brings accepted spellings to one form, `tolerant` a whole text; the rules are data, `tables/spellings_*.yaml`.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from itertools import islice, product
 
@@ -17,7 +18,7 @@ _CHOICES: dict[str, str] = {
     "ⵕ": "ⵕⵔ", "ⵔ": "ⵔⵕ", "ⵚ": "ⵚⵙ", "ⵙ": "ⵙⵚ", "ḥ": "ḥh", "h": "hḥ7", "ḍ": "ḍd", "ṭ": "ṭt", "ṣ": "ṣs", "ẓ": "ẓz",
     "ṛ": "ṛr", "7": "7h", "u": "uo", "o": "ou", "y": "yi", "i": "iy",
 }  # fmt: skip
-_TRIED = 20_000  # combinations looked at for one word
+_TRIED = 2_000  # combinations looked at for one word
 
 
 def key(text: str, language: Language) -> str:
@@ -43,7 +44,14 @@ def accepted(word: str, language: Language) -> frozenset[str]:
     word, wanted = normalise(word, language), key(word, language)
     letters = (_choices(word, at) for at in range(len(word)))
     tried = {"".join(choice) for choice in islice(product(*letters), _TRIED)} | _listed(word, language)
-    return frozenset(other for other in tried if key(other, language) == wanted)
+    return frozenset(other for other, its in keys(tried, language).items() if its == wanted)
+
+
+def keys(words: Iterable[str], language: Language) -> dict[str, str]:
+    """The key of each word of a normalised text, for many words at once."""
+    words = list(words)
+    found = apply(rules_of(language), "\n".join(words)).split("\n") if words else []
+    return dict(zip(words, found, strict=True))
 
 
 def _choices(word: str, at: int) -> str:
@@ -64,4 +72,5 @@ def rules_of(language: Language) -> tuple[Rule, ...]:
 def _listed(word: str, language: Language) -> set[str]:
     """The words that a rule's list holds beside this one."""
     wanted = key(word, language)
-    return {other for rule in rules_of(language) for other in rule.words if key(other, language) == wanted} | {word}
+    listed = keys((other for rule in rules_of(language) for other in rule.words), language)
+    return {other for other, its in listed.items() if its == wanted} | {word}
