@@ -75,7 +75,9 @@ def permitted(ledger: Ledger, recipe: Recipe, about: About) -> bool:
     many = Counter(purpose for *_, purposes in lacking for purpose in purposes)
     said = ", ".join(f"{purpose} {count}" for purpose, count in many.items())
     print(f"not published: {len(lacking)} of {len(about.figures.clips)} clips may not be ({said})")
-    print("to publish the others, prepare them with prepare.purpose=publish_audio in a recipe of their own")
+    print(
+        f"to publish the others: python -m prepare RECIPE 'prepare.also_for=[{', '.join(PURPOSES)}]', then push so too"
+    )
     return False
 
 
