@@ -76,7 +76,7 @@ def choose(ledger: Ledger, recipe: Recipe) -> Choice:
         asked = (recipe.prepare.purpose, *recipe.prepare.also_for)
         if lacking := [purpose for purpose in asked if not ledger.permit(clip, purpose)]:
             reason = f"consent does not cover {', '.join(lacking)}"
-        else:
+        if recipe.prepare.purpose not in lacking:
             choice.permitted.add(name)
         if reason:
             choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))

@@ -56,8 +56,8 @@ def make(tmp_path: Path) -> Make:
     return made
 
 
-def publish(recipe: Recipe, to: Path | str, go: bool = True) -> int:
-    return push.main(recipe, argparse.Namespace(to=str(to), go=go, public=False))
+def publish(recipe: Recipe, to: Path | str, go: bool = True, take_down: bool = False) -> int:
+    return push.main(recipe, argparse.Namespace(to=str(to), go=go, public=False, take_down=take_down))
 
 
 def take_back(recipe: Recipe, code: str, *purposes: Purpose) -> None:
@@ -314,6 +314,9 @@ class Hub:
     def super_squash_history(self, name: str, **how: Any) -> None:
         self.calls.append("squash")
 
+    def delete_repo(self, name: str, **how: Any) -> None:
+        self.calls.append(f"delete {name}")
+
     def list_lfs_files(self, name: str, **how: Any) -> list[SimpleNamespace]:
         return [SimpleNamespace(file_oid="0" * 64, filename="data/train-00000-of-00001.parquet")]
 
@@ -380,6 +383,22 @@ def test_one_purpose_taken_back_asks_for_the_publication_alone(make: Make, tmp_p
     take_back(recipe, "amina", "transfer_abroad")
     assert settled(recipe) == {"pending": ["published_dataset"]}
     dataset.open_dataset(recipe)
+
+
+def test_taking_down_closes_what_a_withdrawal_asked(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out, hub = make(), tmp_path / "out", Hub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    publish(recipe, out)
+    publish(recipe, "us/darija")
+    take_back(recipe, "amina", "publish_audio")
+    assert publish(recipe, out, go=False, take_down=True) == 0 and out.exists()
+    assert publish(recipe, out, take_down=True) == 0 and not out.exists()
+    assert publish(recipe, "us/darija", take_down=True) == 0 and hub.calls[-1] == "delete us/darija"
+    assert settled(recipe) == {"done": ["published_dataset"] * 2}
+    with pytest.raises(UserError, match="no copy of a dataset there"):
+        publish(recipe, out, take_down=True)
 
 
 # ---------------------------------------------------------------- verify
