@@ -16,7 +16,7 @@ import huggingface_hub
 import pytest
 import soundfile
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prepare.__main__ as prepare_script
@@ -24,6 +24,7 @@ from collect import ingest, withdraw
 from collect.consent import Event
 from collect.ledger import open_ledger
 from prepare import croissant, dataset, export, figures, push, terms, verify
+from prepare.card import COLUMNS
 from recipes.provenance import is_withdrawn
 from recipes.records import Purpose
 from recipes.schema import Recipe, UserError, load
@@ -163,7 +164,8 @@ def test_croissant_names_every_file_and_column(make: Make) -> None:
     ids = {part["@id"] for part in found["distribution"]}
     assert ids == {"parquet-files", *(path.name for path in (folder / "data").iterdir())}
     columns = {field["source"]["extract"]["column"] for field in found["recordSet"][0]["field"]}
-    assert columns == set(dataset.features()) - {"words", "quality", "purposes"}
+    assert columns == set(dataset.features()) - {"words", "quality", "purposes", "flags"}
+    assert set(COLUMNS) == set(dataset.features())
     assert croissant.changed_files(folder, found) == []
 
 
@@ -176,6 +178,7 @@ def test_croissant_by_its_own_validator(make: Make) -> None:
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 12).map(str), st.sampled_from(["female", "male", None]), st.sampled_from("abc")),
