@@ -73,10 +73,11 @@ def choose(ledger: Ledger, recipe: Recipe) -> Choice:
     check_known("speakers", recipe.prepare.speakers, {clip.speaker for clip in clips})
     for clip in clips:
         name, reason = parts.key(recipe, clip), filtered(clip, recipe.prepare)
-        if ledger.permit(clip, recipe.prepare.purpose):
+        asked = (recipe.prepare.purpose, *recipe.prepare.also_for)
+        if lacking := [purpose for purpose in asked if not ledger.permit(clip, purpose)]:
+            reason = f"consent does not cover {', '.join(lacking)}"
+        if recipe.prepare.purpose not in lacking:
             choice.permitted.add(name)
-        else:
-            reason = f"consent does not cover {recipe.prepare.purpose}"
         if reason:
             choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))
         else:

@@ -51,7 +51,7 @@ CONTEXT = {
     "transform": "cr:transform",
 }
 _TYPES = {"audio": "sc:AudioObject", "rate_hz": "sc:Integer", "duration_s": "sc:Float"}
-_NESTED = ("words", "quality", "purposes")  # lists and structures, described by the card
+_NESTED = ("words", "quality", "purposes", "flags")  # lists and structures, described by the card
 _FILES = "parquet-files"
 
 

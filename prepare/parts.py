@@ -22,7 +22,7 @@ from recipes.schema import Recipe, UserError
 
 _LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
 # Settings that choose among clips or arrange utterances, and do not touch what a clip becomes.
-_ELSEWHERE = {"purpose", "languages", "speakers", "split", "workers"}
+_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "split", "workers"}
 
 
 class Finished(Row):

@@ -2,6 +2,7 @@
 
 Without `--go` it only says what would be published. Nothing is published unless every clip, at that moment,
 may be published (`publish_audio`) and kept abroad (`transfer_abroad`), and serve what the dataset is for.
+`--take-down` removes what was published there.
 """
 
 import argparse
@@ -25,6 +26,8 @@ _SHOWN = 20
 
 def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
     place = destination(arguments.to)
+    if arguments.take_down:
+        return take_down(recipe, place, arguments.go)
     with parts.locked(recipe.folder("prepare")), open_ledger(recipe) as ledger:
         folder, about = export.make(ledger, recipe)
         if not permitted(ledger, recipe, about):
@@ -41,7 +44,7 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
             proof = to_hub(folder, place.removeprefix("hub:"), arguments.public)
         else:
             proof = to_folder(folder, Path(place))
-        settle(ledger, folder, place, proof)
+        settle(ledger, place, proof, by=folder.resolve().name)
     print(proof)
     return 0
 
@@ -50,6 +53,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("--to", required=True, metavar="PLACE", help="OWNER/NAME on the hub, or ./FOLDER, /FOLDER")
     parser.add_argument("--go", action="store_true", help="really publish; without it nothing leaves this machine")
+    parser.add_argument("--take-down", action="store_true", help="remove what was published there; it needs --go too")
     parser.add_argument("--public", action="store_true", help="a new repository on the hub is open to all")
 
 
@@ -75,7 +79,8 @@ def permitted(ledger: Ledger, recipe: Recipe, about: About) -> bool:
     many = Counter(purpose for *_, purposes in lacking for purpose in purposes)
     said = ", ".join(f"{purpose} {count}" for purpose, count in many.items())
     print(f"not published: {len(lacking)} of {len(about.figures.clips)} clips may not be ({said})")
-    print("to publish the others, prepare them with prepare.purpose=publish_audio in a recipe of their own")
+    only = f"'prepare.also_for=[{', '.join(PURPOSES)}]'"
+    print(f"to publish the others: python -m prepare RECIPE {only}, then push with the same setting")
     return False
 
 
@@ -133,11 +138,34 @@ def to_hub(folder: Path, name: str, public: bool) -> str:
     return f"{done.commit_url}: published, without history; {len(stale)} older files deleted from the hub's storage"
 
 
-def settle(ledger: Ledger, folder: Path, place: str, proof: str) -> None:
-    """Close what withdrawals asked of earlier publications in the same place: this one took their place."""
+def take_down(recipe: Recipe, place: str, go: bool) -> int:
+    """Remove a publication, and close what withdrawals asked of it. Raises UserError where there is none."""
+    from huggingface_hub import HfApi, errors
+
+    target = Path(place)
+    if not place.startswith("hub:") and not (target / "croissant.json").is_file():
+        raise UserError(f"{place}: no copy of a dataset there")
+    if not go:
+        print(f"nothing was removed; to remove {place}, run the same command with --go")
+        return 0
+    if place.startswith("hub:"):
+        try:
+            HfApi().delete_repo(place.removeprefix("hub:"), repo_type="dataset", missing_ok=True)
+        except (errors.HTTPError, OSError, ValueError) as error:  # type: ignore[attr-defined]
+            raise UserError(f"{place}: {' '.join(str(error).split())[:200]}") from None
+    else:
+        shutil.rmtree(target)
+    with open_ledger(recipe) as ledger:
+        settle(ledger, place, f"{place}: taken down")
+    print(f"{place}: taken down")
+    return 0
+
+
+def settle(ledger: Ledger, place: str, proof: str, by: str | None = None) -> None:
+    """Close what withdrawals asked of publications in a place. `by`: the export that is there now, if any."""
     for task in ledger.tasks():
         earlier = task.kind == "published_dataset" and task.place == place and task.state == "pending"
-        if earlier and folder.resolve().name not in task.artefact:
+        if earlier and (by is None or by not in task.artefact):
             ledger.close_task(task, "done", f"{datetime.now(UTC):%Y-%m-%d} {proof}")
 
 

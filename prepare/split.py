@@ -209,10 +209,10 @@ def _check_filled(found: Mapping[str, Split], settings: SplitBy) -> None:
 def _check_left(kept: Mapping[str, Split], settings: SplitBy, left_out: int) -> None:
     """That leaving out what would be in two splits did not empty one."""
     if empty := _empty(kept.values(), settings):
+        remedy = "or set prepare.split.by to sentence" if settings.by != "sentence" else "or similar closer to 1"
         raise UserError(
             f"prepare.split: without the {left_out} utterances whose sentence is also, or nearly, in another split "
-            f"or listed as unseen, {empty} would be empty: record other sentences with each speaker, "
-            "or set prepare.split.by to speaker or sentence"
+            f"or listed as unseen, {empty} would be empty: record other sentences with each speaker, {remedy}"
         )
 
 

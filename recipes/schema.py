@@ -296,6 +296,7 @@ class SplitBy(Section):
 
 class Prepare(Section):
     purpose: Purpose  # clips whose speaker did not grant it never enter the dataset
+    also_for: list[Purpose] = []  # nor those whose speaker did not grant these
     languages: list[Language] | None = None  # null: all
     speakers: list[str] | None = None  # null: all
     rate_hz: PositiveInt = 16_000

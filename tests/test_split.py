@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from rapidfuzz.distance import Levenshtein
@@ -142,14 +142,16 @@ def test_the_nano_recogniser_is_split_as_it_was_trained() -> None:
 # ---------------------------------------------------------------- no voice and no sentence in two splits
 
 
+patient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 utterances = st.dictionaries(
     st.integers(0, 10_000).map(str),
     st.builds(Said, st.integers(0, 30).map("speaker {}".format), st.text("abc ", min_size=8, max_size=14)),
     min_size=30,
-    max_size=150,
+    max_size=80,
 )
 
 
+@patient
 @given(utterances, st.sampled_from(["speaker", "sentence", "both"]), st.sampled_from([None, 0.7, 0.85]))
 def test_nothing_is_in_two_splits_and_nothing_disappears(
     said: dict[str, Said], by: By, similar: float | None
@@ -174,6 +176,7 @@ def test_nothing_is_in_two_splits_and_nothing_disappears(
             assert first == second or Levenshtein.normalized_similarity(one, other) < least
 
 
+@patient
 @given(utterances, utterances, st.sampled_from(["speaker", "sentence", "both"]), st.sampled_from([None, 0.7]))
 def test_clips_that_are_added_move_nobody(
     said: dict[str, Said], more: dict[str, Said], by: By, similar: float | None
@@ -233,7 +236,7 @@ def test_a_sentence_nearly_like_one_of_test_is_not_trained_on() -> None:
     assert {name: splits[name] for name in said} == plain
 
 
-@settings(max_examples=200)
+@settings(patient, max_examples=200)
 @given(
     st.lists(st.text("abc", min_size=1, max_size=24), max_size=12), st.text("abc", min_size=1, max_size=24), st.data()
 )
@@ -266,6 +269,7 @@ def test_exact_shares_are_exact_in_each_stratum_too() -> None:
     }
 
 
+@patient
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
 def test_each_stratum_is_within_one_of_its_share(sizes: list[int], valid: float, test: float) -> None:
     strata = {f"{row} {n}": (str(row),) for row, size in enumerate(sizes) for n in range(size)}
@@ -280,6 +284,7 @@ def test_each_stratum_is_within_one_of_its_share(sizes: list[int], valid: float,
         assert abs(here["test"] - total["test"] * size / len(strata)) <= 1
 
 
+@patient
 @given(names, names, st.randoms())
 def test_with_keep_nobody_moves_though_shares_are_exact(few: set[str], more: set[str], draw: Any) -> None:
     ask = SplitBy(exact=True, keep=True, stratify=["dialect"])
