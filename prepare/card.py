@@ -39,7 +39,7 @@ COLUMNS = {
     "duration_s": "seconds",
     "words": "word times with scores, where there is an alignment",
     "quality": "loudness (LUFS), peak, SNR (dB), shares of clipped samples and of speech",
-    "flags": "what about it a person should look at; empty where nothing was found",
+    "flags": "what was found in the transcript, where such clips are kept",
     "split": "train, valid or test",
 }
 

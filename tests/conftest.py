@@ -18,7 +18,6 @@ _INSTALL = {
     "espeak-ng": "apt install espeak-ng",
     "initdb": "apt install postgresql",
     "label-studio": "make label-studio-install",
-    "mlcroissant": "pip install mlcroissant, in an environment of its own",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
