@@ -1,8 +1,8 @@
 """The only door through which foreign audio enters: type by bytes, bounded decoding, samples counted.
 
-What this process itself reads of a foreign file is structure (`collect.containers`) and, of WAV, plain
+What this process itself reads of a foreign file is structure (`collect.decoding.containers`) and, of WAV, plain
 numbers: libsndfile is told where they lie and how they are coded, and sees no header. All else is decoded in
-a process that has no files, no network and little memory (`collect.decoder`), or by ffmpeg in an empty folder.
+a process without files, network or much memory (`collect.decoding.decoder`), or by ffmpeg in an empty folder.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from collect import containers, decoder
-from collect.limits import VALUES_PER_S, check_length, patience_s, too_large
-from collect.limits import Refused as Refused
+from collect.decoding import containers, decoder
+from collect.decoding.limits import VALUES_PER_S, check_length, patience_s, too_large
+from collect.decoding.limits import Refused as Refused
 
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"  # one demuxer under six names
 _FFMPEG = {"mp4": _MOV, "webm": "matroska", "amr": "amr", "wma": "asf"}  # demuxers, by kind

@@ -21,10 +21,10 @@ from rich.progress import Progress
 
 from collect.audio import Decoded, Refused, decode
 from collect.consent import Event
-from collect.layouts import entries
+from collect.decoding.limits import too_large
 from collect.ledger import Ledger, Speaker, open_ledger
-from collect.limits import too_large
-from collect.metadata import Entry, read_table
+from collect.sources.layouts import entries
+from collect.sources.metadata import Entry, read_table
 from recipes.command import next_command, run
 from recipes.provenance import code_version, package_versions, write_text
 from recipes.records import LANGUAGES, PURPOSES, Clip

@@ -386,6 +386,9 @@ class Ledger:
         """Add the rows of clips, unless the chain has grown since it was read. Whether they were added."""
         rest = {"upload": upload, "end": reading.end.number}
         rows = [{"id": clip.id, "speaker": clip.speaker, "clip": clip.model_dump_json(), **rest} for clip in clips]
+        if len(rows) == 1:  # a statement is a transaction
+            with self._reader.connect() as connection:
+                return connection.execute(_UNLESS_GROWN, rows).rowcount == 1
         with self._engine.connect() as connection, connection.begin() as transaction:
             added = connection.execute(_UNLESS_GROWN, rows).rowcount
             if added < len(rows):

@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from collect import farewell, notice, prompts, takes, welcome
-from collect.booth import Booth, visit
-from collect.codes import new_code, shown
+from collect.booth import farewell, notice, prompts, takes, welcome
+from collect.booth.codes import new_code, shown
+from collect.booth.sittings import Sittings
+from collect.booth.visit import Booth, visit
 from collect.ledger import Ledger, open_ledger
-from collect.sittings import Sittings
 from recipes.command import run
 from recipes.schema import Recipe, Record, UserError
 from web.guard import Bounds

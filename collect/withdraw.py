@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from collect.booth.codes import typed
 from collect.chain import Receipt
-from collect.codes import typed
 from collect.consent import Event
 from collect.ledger import Ledger, open_ledger
 from collect.lineage import Task

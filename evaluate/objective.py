@@ -26,6 +26,7 @@ from train.adapter import (
     open_model,
     open_recogniser,
     resampled,
+    tolerant,
     voice_of,
 )
 
@@ -47,6 +48,8 @@ class Measured:
     word_edits: int
     words: int
     duration_s: float
+    tolerant_edits: int  # of words, where accepted spellings of a word are one
+    tolerant_words: int
 
 
 def measure(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Measured]:
@@ -60,7 +63,8 @@ def measure(recipe: Recipe, rendered: Sequence[Rendered]) -> list[Measured]:
             heard = comparable(heard, one.item.language)
         duration_s = len(one.samples) / one.rate_hz if one.samples is not None else 0.0
         item, counts = one.item, errors(one.item.text, heard or "")
-        results.append(Measured(one.system, item.id, item.speaker, item.text, heard, *counts, duration_s))
+        tolerated = tolerant_errors(item.text, heard or "", item.language)
+        results.append(Measured(one.system, item.id, item.speaker, item.text, heard, *counts, duration_s, *tolerated))
     if judge:
         judge.forget()
     return results
@@ -123,12 +127,21 @@ def errors(text: str, heard: str) -> tuple[int, int, int, int]:
     return char_edits, len(text), word_edits, len(text.split())
 
 
+def tolerant_errors(text: str, heard: str, language: Language) -> tuple[int, int]:
+    """Word edits and words, where spellings that are accepted for one word count as the same word."""
+    return errors(tolerant(text, language), tolerant(heard, language))[2:]
+
+
 def figures(recipe: Recipe, measured: Sequence[Measured]) -> dict[str, dict[str, Figure | None]]:
     """Metric → system → figure; and under `adapter - base` the paired difference."""
     settings, seed = recipe.evaluate, recipe.seed
     table: dict[str, dict[str, Figure | None]] = {}
     systems = list(dict.fromkeys(m.system for m in measured))
-    pairs = {"CER": ("char_edits", "chars"), "WER": ("word_edits", "words")}
+    pairs = {
+        "CER": ("char_edits", "chars"),
+        "WER": ("word_edits", "words"),
+        "WER, any accepted spelling": ("tolerant_edits", "tolerant_words"),
+    }
     for metric, (top, bottom) in pairs.items():
         if any(m.heard is None for m in measured):
             continue

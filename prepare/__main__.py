@@ -1,25 +1,32 @@
 """Make the dataset from the ledger's clips: `python -m prepare RECIPE [key.path=value ...]`.
 
 Only clips whose speaker allowed `prepare.purpose` are read. What is finished is kept: a run that was
-stopped goes on where it stopped, and a second run does nothing.
+stopped goes on where it stopped, and a second run does nothing. `python -m prepare verify RECIPE` checks it.
 """
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
-from prepare import dataset, parts, text
+from prepare import dataset, parts, text, verify
 from prepare.parts import Finished
-from prepare.split import assign
+from prepare.split import Said, divide
+from prepare.unseen import sentences
 from prepare.workers import finish
 from recipes import records
 from recipes.command import next_command, run
 from recipes.records import PURPOSES, Purpose, Rejected, Split, Utterance
-from recipes.schema import Prepare, Recipe, UserError
+from recipes.schema import Prepare, Recipe, SplitBy, UserError
 
 _SHOWN = 20  # rejections printed; all of them are in rejected.parquet
+
+
+def start(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """What the command line asks for."""
+    return verify.main(recipe) if arguments.action == "verify" else main(recipe)
 
 
 def main(recipe: Recipe) -> int:
@@ -30,8 +37,9 @@ def main(recipe: Recipe) -> int:
         parts.keep_only(recipe, choice.permitted)
         finished, faults = gather(recipe, choice, unread)
         show(faults, choice.left_out)
-        utterances = arrange(ledger, recipe, choice, finished)
-        publish(recipe, utterances, finished, choice.left_out + faults)
+        utterances, apart = arrange(ledger, recipe, choice, finished)
+        show([], apart)
+        publish(recipe, utterances, finished, choice.left_out + faults + apart)
         made = Artefact(
             id=dataset.dataset_hash(recipe),
             kind="dataset",
@@ -65,10 +73,11 @@ def choose(ledger: Ledger, recipe: Recipe) -> Choice:
     check_known("speakers", recipe.prepare.speakers, {clip.speaker for clip in clips})
     for clip in clips:
         name, reason = parts.key(recipe, clip), filtered(clip, recipe.prepare)
-        if ledger.permit(clip, recipe.prepare.purpose):
+        asked = (recipe.prepare.purpose, *recipe.prepare.also_for)
+        if lacking := [purpose for purpose in asked if not ledger.permit(clip, purpose)]:
+            reason = f"consent does not cover {', '.join(lacking)}"
+        if recipe.prepare.purpose not in lacking:
             choice.permitted.add(name)
-        else:
-            reason = f"consent does not cover {recipe.prepare.purpose}"
         if reason:
             choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))
         else:
@@ -118,32 +127,45 @@ def show(faults: list[Rejected], left_out: list[Rejected]) -> None:
         print(f"left out: {count} × {reason}")
 
 
-def arrange(ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]) -> dict[str, Utterance]:
-    """Utterances by the name of their part, with their split and still without their audio.
+def arrange(
+    ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]
+) -> tuple[dict[str, Utterance], list[Rejected]]:
+    """Utterances by the name of their part, with their split and still without their audio; and who can be in none.
 
     Raises UserError when nothing is left or the splits cannot be had; an earlier dataset is then removed,
     because it holds what this recipe and these consents no longer give.
     """
-    if recipe.prepare.split.by == "speaker":
-        group = {name: choice.clips[parts.clip_of(name)].speaker for name in finished}
-    else:
-        group = {name: done.text_normalized for name, done in finished.items()}
+    clips = {name: choice.clips[parts.clip_of(name)] for name in finished}
+    people = {code: ledger.speaker(code) for code in {clip.speaker for clip in clips.values()}}
+    told = {
+        name: people[clip.speaker] if ledger.permit(clip, "profile_data") else None for name, clip in clips.items()
+    }
+    settings = recipe.prepare.split
+    said = {
+        name: Said(clip.speaker, finished[name].text_normalized, stratum(clip, told[name], settings))
+        for name, clip in clips.items()
+    }
     try:
         if not finished:
             raise UserError("no clip came through, so there is no dataset; the reasons are above")
-        splits = assign(group.values(), recipe.prepare.split, recipe.seed)
+        unseen = sentences(recipe, {clip.language for clip in clips.values()})
+        splits, reasons = divide(said, settings, recipe.seed, unseen, dataset.earlier_splits(recipe))
     except UserError:
         dataset.remove(recipe)
         raise
-    clips = {name: choice.clips[parts.clip_of(name)] for name in finished}
-    people = {code: ledger.speaker(code) for code in {clip.speaker for clip in clips.values()}}
     rows = {}
-    for name, done in finished.items():
-        clip = clips[name]
-        person = people[clip.speaker] if ledger.permit(clip, "profile_data") else None
-        allowed = [purpose for purpose in PURPOSES if ledger.permit(clip, purpose)]
-        rows[name] = utterance(name, clip, person, done, splits[group[name]], allowed)
-    return rows
+    for name, split in splits.items():
+        allowed = [purpose for purpose in PURPOSES if ledger.permit(clips[name], purpose)]
+        rows[name] = utterance(name, clips[name], told[name], finished[name], split, allowed)
+    apart = [Rejected(clip=clips[name].id, source=clips[name].source, reason=why) for name, why in reasons.items()]
+    return rows, apart
+
+
+def stratum(clip: records.Clip, person: Speaker | None, settings: SplitBy) -> tuple[str, ...]:
+    """What `prepare.split.stratify` asks for of a clip. `person`: None where facts about them may not be used."""
+    dialect, gender = (clip.dialect, person.gender) if person else (None, None)
+    facts = {"language": clip.language, "dialect": dialect, "gender": gender}
+    return tuple(facts[key] or "not given" for key in settings.stratify)
 
 
 def utterance(
@@ -157,7 +179,6 @@ def utterance(
         id=clip.id + name.removeprefix(parts.clip_of(name)),
         clip=clip.id,
         speaker=clip.speaker,
-        language=clip.language,
         dialect=clip.dialect if person else None,
         region=clip.region if person else None,
         gender=person.gender if person else None,
@@ -173,8 +194,8 @@ def publish(
     recipe: Recipe, utterances: dict[str, Utterance], finished: dict[str, Finished], rejected: list[Rejected]
 ) -> None:
     """Write the dataset, unless it is there already. Audio is read one utterance at a time."""
-    rows = [(row, finished[name].audio) for name, row in utterances.items()]
-    if dataset.holds(recipe, dataset.version(recipe, rows, rejected)):
+    marks = (dataset.mark(row, finished[name].audio) for name, row in utterances.items())
+    if dataset.holds(recipe, dataset.version(recipe, marks, rejected)):
         return
     whole = (
         row.model_copy(update={"audio": parts.load_audio(recipe, name, finished[name].audio)})
@@ -190,8 +211,8 @@ def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
     target = recipe.prepare.loudness_lufs
     if target is not None and (quiet := sum(row.quality.loudness_lufs < target - 0.5 for row in utterances)):
         print(f"{quiet} utterances stay below {target:g} LUFS, because their peaks would clip")
-    if flagged := sum(bool(row.flags) for row in utterances):
-        print(f"{flagged} utterances have doubtful word times; why is in their column `flags`")
+    for kind, count in Counter(flag.partition(":")[0] for row in utterances for flag in row.flags).most_common():
+        print(f"flagged: {count} × {kind}")
     print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
     print(next_command("train"))
 
@@ -204,4 +225,4 @@ def amount(rows: list[Utterance]) -> str:
 
 
 if __name__ == "__main__":
-    run(main, __doc__ or "")
+    run(start, __doc__ or "", actions=("verify",), optional=True)

@@ -289,6 +289,6 @@ def _edits(want: str, got: str) -> int:
 
 
 if __name__ == "__main__":
-    from prepare.export import main, options
+    from prepare.tiers import main, options
 
     run(main, __doc__ or "", options=options)

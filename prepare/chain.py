@@ -9,6 +9,8 @@ from prepare import align, dataset, quality, steps, text, voice
 from prepare.clip import Clip, Reject, Unread
 from prepare.parts import Finished
 from prepare.recogniser import RATE_HZ, Recogniser, open_recogniser
+from prepare.text import reading
+from prepare.text.reading import Transcript
 from recipes import records
 from recipes.records import Purpose, Word
 from recipes.schema import Prepare, UserError
@@ -26,12 +28,17 @@ class Ready:
     original: Clip
     recording: Clip
     utterance: Clip
-    words: list[str]  # normalised
+    transcript: Transcript
+
+    @property
+    def words(self) -> list[str]:
+        """The transcript's, normalised."""
+        return self.transcript.normal.split()
 
 
 def ready(clip: records.Clip, ledger: Ledger, settings: Prepare) -> Ready:
     """The first steps, from the ledger to a trimmed utterance. Raises Reject where it cannot be one."""
-    text.check(clip.transcript, clip.language, settings.min_script_share)
+    transcript = reading.read(clip.transcript, clip.language, settings)
     original = read(clip, ledger, settings.purpose)
     recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
     utterance = recording = steps.resample(recording, settings.rate_hz)
@@ -42,13 +49,13 @@ def ready(clip: records.Clip, ledger: Ledger, settings: Prepare) -> Ready:
     utterance = steps.require_duration(utterance, settings.min_duration_s, most_s)
     if settings.min_snr_db is not None:
         steps.require_snr(recording, settings.min_snr_db)
-    return Ready(clip, original, recording, utterance, text.normalise(clip.transcript, clip.language).split())
+    return Ready(clip, original, recording, utterance, transcript)
 
 
 def finish(clips: list[Ready], settings: Prepare) -> Iterator[list[Made | str]]:
     """What becomes of each clip: one utterance, several from a long one, and reasons instead of any that fails."""
     if settings.align is None:
-        yield from ([_made(clip, clip.utterance, settings, clip.clip.transcript, clip.words)] for clip in clips)
+        yield from ([_made(clip, clip.utterance, settings, clip.transcript.text, clip.words)] for clip in clips)
         return
     recogniser = open_recogniser(settings.align.model, settings.align.revision, settings.align.adapter)
     sounds = [steps.resample(clip.utterance, RATE_HZ).samples for clip in clips]
@@ -83,10 +90,12 @@ def _aligned(
 
 def _as_spoken(clip: Ready, stretch: align.Stretch) -> str:
     """The stretch's words as the transcript writes them; normalised where the cut falls inside one of its words."""
-    tokens = clip.clip.transcript.split()
-    normalised = [text.normalise(token, clip.clip.language).split() for token in tokens]
+    tokens = clip.transcript.text.split()
+    normalised = [text.normalise(token, clip.transcript.language).split() for token in tokens]
     begins = [0, *accumulate(len(words) for words in normalised)]  # how many words came before each token
-    if begins[-1] != len(clip.words) or not {stretch.first, stretch.last} <= set(begins):
+    if [word for words in normalised for word in words] != clip.words or not {stretch.first, stretch.last} <= set(
+        begins
+    ):
         return " ".join(clip.words[stretch.first : stretch.last])
     return " ".join(tokens[begins.index(stretch.first) : len(begins) - 1 - begins[::-1].index(stretch.last)])
 
@@ -112,10 +121,11 @@ def _made(
     return Finished(
         text=spoken,
         text_normalized=" ".join(word if isinstance(word, str) else word.text for word in words),
+        language=clip.transcript.language,
         rate_hz=utterance.rate_hz,
         duration_s=utterance.duration_s,
         words=[word for word in words if isinstance(word, Word)],
-        flags=list(flags),
+        flags=[*clip.transcript.flags, *flags],
         quality=figures,
         audio=dataset.audio_digest(audio),
     ), audio

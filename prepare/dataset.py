@@ -24,6 +24,7 @@ from prepare.clip import Samples
 from prepare.models import pretrained as pretrained
 from prepare.models import pretrained_model as pretrained_model
 from prepare.text import normalise as normalise
+from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
 from recipes.records import Lineage, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
@@ -43,14 +44,12 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     is there and empty. Raises UserError when there is none, when it cannot be read, or when it was
     made with other settings than the recipe's.
     """
-    import datasets
-
     folder = dataset_folder(recipe)
     if not folder.is_dir():
         raise UserError(f"{folder}: no dataset yet; run: python -m prepare RECIPE")
     try:
         made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-        found = datasets.load_from_disk(str(folder))
+        found = _read(folder)
     except (OSError, ValueError, yaml.YAMLError) as error:
         fault = " ".join(str(error).split())
         raise UserError(f"{folder}: damaged ({fault}); remove it and run: python -m prepare RECIPE") from None
@@ -58,6 +57,12 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     if changed := _differences(made, recipe):
         raise UserError(f"{folder}: made with other settings ({changed}); run: python -m prepare RECIPE")
     return found
+
+
+def _read(folder: Path) -> "datasets.DatasetDict":
+    import datasets
+
+    return datasets.load_from_disk(str(folder))
 
 
 def register(recipe: Recipe, kind: str, name: str, place: Path, parents: Sequence[str]) -> None:
@@ -105,15 +110,19 @@ def features() -> "datasets.Features":
     word = {"text": text, "start_s": real, "end_s": real, "score": real}
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
-    columns |= {"words": List(word), "flags": List(text), "purposes": List(text)}
+    columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
     quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
     return Features(columns | {"quality": dict.fromkeys(quality, real)})
 
 
-def version(recipe: Recipe, rows: Iterable[tuple[Utterance, str]], rejected: Iterable[Rejected]) -> str:
-    """The hash that names a dataset. `rows`: utterances, of any audio, with its digest."""
-    parts = [utterance.model_dump_json(exclude={"audio"}) + digest for utterance, digest in rows]
-    parts += [row.model_dump_json() for row in rejected]
+def mark(utterance: Utterance, digest: str) -> str:
+    """A hash of a row. `digest`: of its audio, which `utterance` need not have."""
+    return hashlib.sha256((utterance.model_dump_json(exclude={"audio"}) + digest).encode()).hexdigest()
+
+
+def version(recipe: Recipe, marks: Iterable[str], rejected: Iterable[Rejected]) -> str:
+    """The hash that names a dataset. `marks`: of its rows, in any order."""
+    parts = [*marks, *(hashlib.sha256(row.model_dump_json().encode()).hexdigest() for row in rejected)]
     return provenance.digest([json.dumps(_settings(recipe), sort_keys=True), *parts])
 
 
@@ -133,12 +142,11 @@ def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Sequence[Re
     part = versions / f".{os.getpid()}"
     part.mkdir(parents=True)
     try:
-        seen = _write_tables(part, utterances)
+        clips, marks = _write_tables(part, utterances)
         _write_rejected(part / "rejected.parquet", rejected)
-        clips = provenance.digest({row.clip for row, _ in seen})
-        line = provenance.lineage(recipe, "dataset", purpose=recipe.prepare.purpose, clips=clips)
+        line = provenance.lineage(recipe, "dataset", purpose=recipe.prepare.purpose, clips=provenance.digest(clips))
         provenance.sign_folder(recipe, part, line)
-        final = versions / version(recipe, seen, rejected)
+        final = versions / version(recipe, marks, rejected)
         if final.exists():
             shutil.rmtree(final)
         os.replace(part, final)
@@ -146,7 +154,7 @@ def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Sequence[Re
         raise OSError(error.errno, error.strerror or str(error), error.filename or str(versions)) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    _point_to(dataset_folder(recipe), final)
+    point_to(dataset_folder(recipe), final)
     _remove_versions(versions, keep=final.name)
     return dataset_folder(recipe)
 
@@ -155,6 +163,25 @@ def holds(recipe: Recipe, name: str) -> bool:
     """Whether the version called `name` is the one in force, and whole."""
     folder = dataset_folder(recipe)
     return folder.is_dir() and folder.resolve().name == name and (folder / "lineage.json").is_file()
+
+
+def earlier_splits(recipe: Recipe) -> dict[str, Split]:
+    """Who, or by sentence what, is in which split of the dataset that is there: what `prepare.split.keep` keeps.
+
+    Empty without `keep`, without a dataset, or where that was split by another seed or in another way.
+    """
+    folder, settings = dataset_folder(recipe), recipe.prepare.split
+    if not settings.keep or not folder.is_dir():
+        return {}
+    try:
+        made = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        if (made["seed"], made["prepare"]["split"]) != (recipe.seed, settings.model_dump(mode="json")):
+            return {}
+        column = "text_normalized" if settings.by == "sentence" else "speaker"
+        rows = _read(folder)
+        return {name: split for split in SPLITS for name in rows[split].unique(column)}
+    except (OSError, ValueError, KeyError, yaml.YAMLError):
+        return {}  # damaged: there is nothing to keep
 
 
 def remove(recipe: Recipe) -> None:
@@ -180,12 +207,15 @@ def read_rejected(recipe: Recipe) -> list[Rejected]:
 def verify(recipe: Recipe) -> list[str]:
     """Read the whole dataset and say what is wrong with it, one finding a line; none is good.
 
-    Checked: every row against `Utterance`, ids, audio (decodes, rate, duration), the hash, the lineage.
+    Checked: columns, every row against `Utterance`, ids, audio (decodes, rate, duration), the hash, the lineage.
     Raises UserError as `open_dataset` does.
     """
     findings: list[str] = []
-    rows: list[tuple[Utterance, str]] = []
+    marks: list[str] = []
+    ids, clips = set[str](), set[str]()
     for split, table in open_dataset(recipe).items():
+        if table.features != features():
+            findings.append(f"{split}: the columns are not those of an utterance")
         for number, raw in enumerate(table):
             try:
                 row = Utterance.model_validate(raw)
@@ -194,13 +224,15 @@ def verify(recipe: Recipe) -> list[str]:
                 findings.append(f"{split}, row {number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
                 continue
             findings += [f"{split}, row {number} ({row.id}): {fault}" for fault in _faults(row, str(split))]
-            rows.append((row.model_copy(update={"audio": b""}), audio_digest(row.audio)))
-    if len({row.id for row, _ in rows}) < len(rows):
+            marks.append(mark(row, audio_digest(row.audio)))
+            ids.add(row.id)
+            clips.add(row.clip)
+    if len(ids) < len(marks):
         findings.append("two rows have one id")
-    if version(recipe, rows, read_rejected(recipe)) != dataset_hash(recipe):
+    if version(recipe, marks, read_rejected(recipe)) != dataset_hash(recipe):
         findings.append("the rows are not those that the version's name was computed from")
     line: Lineage = provenance.read_lineage(dataset_folder(recipe))
-    if line.clips != provenance.digest({row.clip for row, _ in rows}):
+    if line.clips != provenance.digest(clips):
         findings.append("lineage.json: clips: not the clips of the rows")
     return findings
 
@@ -219,12 +251,12 @@ def _faults(row: Utterance, split: str) -> Iterator[str]:
         yield f"duration_s is {row.duration_s}, the audio has {len(samples) / rate_hz}"
 
 
-def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> list[tuple[Utterance, str]]:
-    """One table a split. Returns the rows without their audio, and its digests."""
+def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> tuple[set[str], list[str]]:
+    """One table a split. Returns the ids of the clips, and the marks of the rows."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
-    seen: list[tuple[Utterance, str]] = []
+    clips, marks = set[str](), list[str]()
     raw = folder / ".raw"
     raw.mkdir()
     writers = {
@@ -233,7 +265,8 @@ def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> list[tuple[U
     try:
         for row in utterances:
             writers[row.split].write(row.model_dump())
-            seen.append((row.model_copy(update={"audio": b""}), audio_digest(row.audio)))
+            clips.add(row.clip)
+            marks.append(mark(row, audio_digest(row.audio)))
         tables = {}
         for split, writer in writers.items():
             writer.finalize()
@@ -246,7 +279,7 @@ def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> list[tuple[U
         shards = {split: max(1, -(-table.data.nbytes // _SHARD_BYTES)) for split, table in tables.items()}
         datasets.DatasetDict(tables).save_to_disk(str(folder), num_shards=shards)
     shutil.rmtree(raw)
-    return seen
+    return clips, marks
 
 
 @contextmanager
@@ -270,7 +303,7 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
     parquet.write_table(pyarrow.Table.from_pylist([row.model_dump() for row in rejected], schema), path)
 
 
-def _point_to(link: Path, target: Path) -> None:
+def point_to(link: Path, target: Path) -> None:
     """Make `link` lead to `target`, in one step, by a relative path so that the work folder can be moved."""
     part = link.with_name(f".{link.name}.{os.getpid()}")
     part.unlink(missing_ok=True)

@@ -17,12 +17,12 @@ from pydantic import Field, ValidationError
 
 from prepare.dataset import audio_digest
 from recipes import provenance, records
-from recipes.records import Quality, Row, Word
+from recipes.records import Language, Quality, Row, Word
 from recipes.schema import Recipe, UserError
 
 _LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
 # Settings that choose among clips or arrange utterances, and do not touch what a clip becomes.
-_ELSEWHERE = {"purpose", "languages", "speakers", "split", "workers"}
+_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "split", "workers"}
 
 
 class Finished(Row):
@@ -30,10 +30,11 @@ class Finished(Row):
 
     text: str
     text_normalized: str
+    language: Language
+    flags: list[str]
     rate_hz: int
     duration_s: float
     words: list[Word]
-    flags: list[str]
     quality: Quality
     audio: str
 
@@ -159,7 +160,8 @@ def _code() -> str:
     """Digest of the source that decides what a clip becomes, and of the libraries under it."""
     here = Path(__file__).parent
     names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
-    sources = [*(here / name for name in names), *(here / "text").glob("*.py")]
+    text = (path for path in (here / "text").rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
+    sources = [*(here / name for name in names), *sorted(text)]
     return provenance.digest([*map(provenance.file_digest, sources), *_versions(_LIBRARIES)])
 
 

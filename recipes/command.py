@@ -22,12 +22,14 @@ def run(
     doc: str,
     *,
     actions: Sequence[str] = (),
+    optional: bool = False,
     options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> None:
     """Parse the command line, load the recipe, call `main(recipe)` and exit with what it returns.
 
-    With `actions`, one of them stands before or after the recipe; with `options`, that function adds
-    arguments of its own. `main(recipe, arguments)` is then called with both, the action as `arguments.action`.
+    With `actions`, one of them stands before or after the recipe (or none, where that is `optional`); with
+    `options`, that function adds arguments of its own. `main(recipe, arguments)` is then called with both,
+    the action as `arguments.action`.
 
     A `UserError` (and a full disk, a missing file, a refused permission) becomes one line on
     stderr and exit code 1; a recipe with faults prints all of them and exits with 2.
@@ -42,7 +44,7 @@ def run(
         options(parser)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     arguments = parser.parse_args(words)
-    if actions and not action:
+    if actions and not action and not optional:
         parser.error(f"say what to do: {', '.join(actions)}")
     arguments.action = action
     # What libraries warn each other of is nothing that a user could mend.

@@ -126,8 +126,8 @@ class Utterance(Row):
     rate_hz: int = Field(gt=0)
     duration_s: float = Field(gt=0)
     words: list[Word] = []  # of `text_normalized`; none without prepare.align
-    flags: list[str] = []  # why its alignment is not to be believed, where the recipe keeps such utterances
     quality: Quality
+    flags: list[str] = []  # what was found in the transcript or its alignment, where the recipe keeps such clips
     split: Split
 
 

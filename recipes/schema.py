@@ -256,13 +256,42 @@ class Vad(Section):
     pad_s: float = Field(0.1, ge=0)  # kept before and after speech
 
 
-class SplitBy(Section):
-    """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice."""
+Answer = Literal["reject", "flag"]  # to what is found in a clip: leave it out, or keep it and say so
 
-    by: Literal["speaker", "sentence"] = "speaker"
+
+class Text(Section):
+    """What becomes of a transcript before it is normalised, and of what is found in it."""
+
+    numbers: Literal["reject", "words"] = "reject"  # digits, dates, prices, units and signs
+    phone_digits: Literal["own", "french"] = "own"  # how telephone numbers are said
+    arabizi: Literal["keep", "arabic"] = "keep"  # arabic: ary-Latn becomes ary-Arab where every word is sure
+    other_language: Answer | None = (
+        "flag"  # Modern Standard Arabic, French or English instead of the tag's; null: not looked for
+    )
+    emoji: Answer | None = None
+    links: Answer | None = "reject"
+    personal: Literal["reject", "flag", "mask"] | None = "reject"  # telephone numbers, CIN, RIB, e-mail, addresses
+    personal_finder: Literal["patterns", "presidio"] = "patterns"
+
+
+class SplitBy(Section):
+    """`speaker`: no voice in two splits. `sentence`: no sentence in two splits, for one voice. `both`: neither."""
+
+    by: Literal["speaker", "sentence", "both"] = "speaker"
     valid: Share = 0.1
     test: Share = 0.1
     exact: bool = False  # exact shares by hash order, instead of a threshold that is stable as clips are added
+    stratify: list[Literal["language", "dialect", "gender"]] = []  # the exact shares in each of these alike
+    keep: bool = False  # exact shares, and whoever has a split in the dataset that is there keeps it
+    similar: float | None = Field(None, ge=0.6, lt=1)  # sentences so alike count as one; null: 0.85 for `both`
+    unseen: RecipePath | None = None  # text file of sentences that are for the test split only
+
+    @model_validator(mode="after")
+    def _dealt_out(self) -> Self:
+        for key in ("stratify", "keep"):
+            if getattr(self, key) and not self.exact:
+                raise ValueError(f"`{key}` needs `exact: true`: by threshold each goes its own way, and stays")
+        return self
 
 
 class Mfa(Section):
@@ -292,6 +321,7 @@ class Align(Section):
 
 class Prepare(Section):
     purpose: Purpose  # clips whose speaker did not grant it never enter the dataset
+    also_for: list[Purpose] = []  # nor those whose speaker did not grant these
     languages: list[Language] | None = None  # null: all
     speakers: list[str] | None = None  # null: all
     rate_hz: PositiveInt = 16_000
@@ -302,6 +332,7 @@ class Prepare(Section):
     min_snr_db: float | None = None
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
     align: Align | None = None  # null: no word times, and long recordings are rejected
+    text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
 
@@ -342,6 +373,7 @@ class Train(Section):
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
     method: Literal["lora", "full"] = "lora"
     lora: Lora = Lora()
+    window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
@@ -369,6 +401,8 @@ class Train(Section):
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
         if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.family != "whisper" and self.window_s != 30:
+            raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
         return self

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from collect import decoder
 from collect.audio import Refused, decode
+from collect.decoding import decoder
 from tests.hostile import (
     EXACT,
     NEAR,

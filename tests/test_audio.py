@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collect.audio import Refused, decode
-from collect.containers import kind
+from collect.decoding.containers import kind
 from tests.conftest import needs
 
 RATE_HZ = 16_000

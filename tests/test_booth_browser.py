@@ -14,7 +14,7 @@ import soundfile
 import uvicorn
 
 from collect import record
-from collect.booth import PAGES
+from collect.booth.visit import PAGES
 from collect.ledger import Ledger, open_ledger
 from recipes.schema import Recipe
 from tests.babble import babble

@@ -16,14 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from collect import coverage, coverage_page, tables, tally
-from collect.conditions import wilson
+from collect import tables
 from collect.consent import Event
+from collect.coverage import __main__ as coverage
+from collect.coverage import page as coverage_page
+from collect.coverage import tally
+from collect.coverage.conditions import wilson
+from collect.coverage.sounds import alphabet, suggested, units_of
+from collect.coverage.survey import Survey, survey
+from collect.coverage.tally import NOT_GIVEN, TOGETHER, Voice, groups, hours, people
+from collect.coverage.targets import sentence, span, steps
 from collect.ledger import Ledger, Speaker, open_ledger
-from collect.sounds import alphabet, suggested, units_of
-from collect.survey import Survey, survey
-from collect.tally import NOT_GIVEN, TOGETHER, Voice, groups, hours, people
-from collect.targets import sentence, span, steps
 from collect.withdraw import withdraw
 from recipes.records import LANGUAGES, PURPOSES, Clip, Purpose
 from recipes.schema import Recipe, Target, UserError, load

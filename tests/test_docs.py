@@ -57,7 +57,16 @@ def commands() -> list[tuple[str, str]]:
     )
 
 
-ACTIONS = ("verify", "export", "push", "pull", "status", "serve")  # what stands before or after a recipe
+ACTIONS = (
+    "inventory",
+    "arabizi",
+    "verify",
+    "export",
+    "push",
+    "pull",
+    "status",
+    "serve",
+)  # what stands before or after a recipe
 
 
 @pytest.mark.parametrize(("page", "command"), commands())

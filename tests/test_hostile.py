@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from collect import decoder
 from collect.audio import Refused, decode
+from collect.decoding import decoder
 from collect.ingest import read_file
 from tests.conftest import ROOT, SHARED, needs, needs_shared
 from tests.gauntlet import ALLOWED_BYTES
@@ -131,7 +131,7 @@ def test_a_playlist_does_not_bring_another_speakers_voice(canary: Path, header: 
 def test_the_decoding_process_can_open_nothing() -> None:
     code = """if True:
         import socket
-        from collect import decoder
+        from collect.decoding import decoder
         decoder._shut_in()
         for attempt in (lambda: open("/etc/hostname"), lambda: open("x", "w"), socket.socket):
             try:

@@ -73,7 +73,8 @@ def test_every_package_that_is_imported_is_declared_and_the_other_way_round() ->
     outside = {name.split(".")[0] for path in FILES for name in imported_by(path)}
     outside -= {*sys.stdlib_module_names, *PRODUCT}
     assert outside == {
-        IMPORTED_AS.get(name, name.replace("-", "_")) for name in declared(project["dependencies"]) - UNSEEN
+        IMPORTED_AS.get(name, name.replace("-", "_"))
+        for name in declared(project["dependencies"] + project["optional-dependencies"]["personal"]) - UNSEEN
     }
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from collect import ingest, layouts, whatsapp
+from collect import ingest
 from collect.ledger import open_ledger
+from collect.sources import layouts, whatsapp
 from recipes.records import Clip
 from recipes.schema import Recipe, RecipeError, UserError, load
 from tests.conftest import needs

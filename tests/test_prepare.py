@@ -199,6 +199,28 @@ def test_a_filter_with_a_slip_of_the_pen_is_refused(ledger: Ledger, tmp_path: Pa
         script.main(recipe(tmp_path, speakers=["amina", "amin"]))
 
 
+def test_what_is_found_in_a_transcript_is_flagged_rejected_or_put_into_words(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = babble(1.0)
+    ledger.add("standard.wav", "هذا هو الكتاب الذي قرأته", sound, language="ary-Arab")
+    ledger.add("price.wav", "شريتو ب25 درهم", sound, language="ary-Arab")
+    ledger.add("latin.wav", "salam, bghit lkhobz", sound, language="ary-Latn")
+    ledger.add("phone.wav", "عيط ليا ف 0612345678", sound, language="ary-Arab")
+    made = recipe(tmp_path, text={"numbers": "words", "arabizi": "arabic"})
+    assert script.main(made) == 1
+    rows = {row["text"]: row for part in dataset.open_dataset(made).values() for row in part}
+    assert rows["شريتو ب25 درهم"]["text_normalized"] == "شريتو بخمسة وعشرين درهم"
+    latin = rows["salam, bghit lkhobz"]
+    assert (latin["language"], latin["text_normalized"]) == ("ary-Arab", "سلام بغيت الخبز")
+    [flag] = rows["هذا هو الكتاب الذي قرأته"]["flags"]
+    assert flag.startswith("other language: Modern Standard Arabic")
+    [rejected] = dataset.read_rejected(made)
+    assert (rejected.source, rejected.reason) == ("phone.wav", "personal data: telephone number")
+    assert "flagged: 1 × other language" in capsys.readouterr().out
+    assert not dataset.verify(made)
+
+
 def test_facts_about_the_person_need_their_own_consent(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add("shy.wav", "ⴰⵣⵓⵍ", babble(1), speaker="brahim", purposes=("tts_clone",))
     ask = recipe(tmp_path, split={"valid": 0, "test": 0})
@@ -440,3 +462,35 @@ def test_a_recording_that_got_lost_is_a_fault_until_it_is_back(
     audio.with_suffix(".away").rename(audio)
     assert script.main(load(corpus)) == 0
     assert sum(map(len, dataset.open_dataset(load(corpus)).values())) == 48
+
+
+def test_with_keep_clips_that_are_added_move_nobody(ledger: Ledger, tmp_path: Path) -> None:
+    ask = recipe(tmp_path, split={"by": "sentence", "exact": True, "keep": True})
+    script.main(ask)
+    before = {row["id"]: split for split, rows in dataset.open_dataset(ask).items() for row in rows}
+    for number, text in enumerate(["ⴰⵎⴰⵏ", "ⴰⵖⵔⵓⵎ", "ⵜⴰⴷⴷⴰⵔⵜ", "ⴰⵙⵉⴼ", "ⵉⴳⵏⵏⴰ", "ⵜⴰⴼⵓⴽⵜ"]):
+        ledger.add(f"more{number}.wav", text, babble(1.0 + number / 10, pitch_hz=90 + 10 * number))
+    script.main(ask)
+    after = {row["id"]: split for split, rows in dataset.open_dataset(ask).items() for row in rows}
+    assert len(after) == 12 and before.items() <= after.items()
+
+
+def test_listed_sentences_are_tested_and_what_cannot_be_is_listed(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "unseen.txt").write_text(f"{SENTENCES[1]}\n", encoding="utf-8")
+    ask = recipe(tmp_path, split={"by": "sentence", "exact": True, "unseen": "unseen.txt"})
+    script.main(ask)
+    assert SENTENCES[1] in dataset.open_dataset(ask)["test"]["text"]
+    for number in range(6):
+        ledger.add(f"twin{number}.wav", f"{SENTENCES[number].rstrip('.?')} ⴰ", babble(1.3))
+    capsys.readouterr()
+    ask = recipe(tmp_path, split={"by": "sentence", "similar": 0.75, "exact": True, "valid": 0, "test": 0.3})
+    script.main(ask)
+    splits = {row["text"].rstrip(".?"): split for split, rows in dataset.open_dataset(ask).items() for row in rows}
+    apart = [row for row in dataset.read_rejected(ask) if row.reason == "its sentence is nearly one of test"]
+    assert apart and len(splits) + len(apart) == 12
+    assert f"left out: {len(apart)} × its sentence is nearly one of test" in capsys.readouterr().out
+    for text in (text.rstrip(".?") for text in SENTENCES):
+        pair = [splits[one] for one in (text, f"{text} ⴰ") if one in splits]
+        assert len(set(pair)) == 1

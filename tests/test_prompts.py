@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collect.prompts import Prompt, ordered, read, units
+from collect.booth.prompts import Prompt, ordered, read, units
 from recipes.schema import UserError
 from tests.conftest import ROOT
 

@@ -16,13 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from collect import record
-from collect.booth import PAGES
-from collect.codes import new_code, shown, typed
-from collect.hearing import listen
+from collect import record, vault
+from collect.booth.codes import new_code, shown, typed
+from collect.booth.hearing import listen
+from collect.booth.notice import read
+from collect.booth.spool import Spool
+from collect.booth.visit import PAGES
 from collect.ledger import Ledger, open_ledger
-from collect.notice import read
-from collect.spool import Spool
 from recipes.records import PURPOSES, Clip
 from recipes.schema import INTERFACES, Recipe, RecipeError, UserError, load
 from tests.babble import babble, noise
@@ -183,7 +183,8 @@ def test_who_says_that_they_agree_leaves_their_voice_as_evidence(
     (event,) = ledger.consents(speaker.code)
     assert event.how == "spoken"
     (sealed,) = (recipe.folder("collect") / "evidence").rglob("*.sealed")
-    assert sealed.name.startswith(event.evidence[0]) and b"fLaC" not in sealed.read_bytes()
+    assert str(sealed).endswith(vault.path_of(event.speaker, event.evidence[0]))
+    assert b"fLaC" not in sealed.read_bytes()
     assert list(ledger.clips()) == []  # it is proof, not material
 
 

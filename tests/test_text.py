@@ -1,6 +1,7 @@
 """Text front-ends: what each language's text becomes, and what is sent back to an annotator."""
 
 import csv
+import hashlib
 import unicodedata
 
 import pytest
@@ -12,7 +13,7 @@ from prepare.text import check, check_rules, normalise, rules_of
 from prepare.text.rules import Rule, failures
 from prepare.text.scripts import share
 from recipes.records import LANGUAGES, Language
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import ROOT, SHARED, needs_shared
 
 # Text as it comes: letters of every script in play, marks, digits, punctuation, what cannot be seen.
 anything = st.text(
@@ -61,13 +62,36 @@ def test_what_is_left_is_letters_digits_apostrophes_and_single_spaces(text: str,
         ("ary-Latn", "3lach ma-jitich l l9ahwa?!", "3lach ma jitich l l9ahwa"),
         ("zgh-Tfng", "ⵎⴰⴼ ⵜⵙⴽⵔⵜ ⵎⴰⵏ ⴰⵢⴰ?", "ⵎⴰⴼ ⵜⵙⴽⵔⵜ ⵎⴰⵏ ⴰⵢⴰ"),
         ("zgh-Tfng", "ⴰⵙⴳⴳⵯⴰⵙ ⴰⵎⴳⴳⴰⵔⵓ.", "ⴰⵙⴳⴳⵯⴰⵙ ⴰⵎⴳⴳⴰⵔⵓ"),
+        ("ary-Arab", "بزاااااف زوييين", "بزاف زوين"),
+        ("ary-Latn", "bzaaaaf 5obz w qahwa, quoi!", "bzaf khobz w 9ahwa quoi"),
+        ("ary-Latn", "l3'da m3a l'équipe f Casa", "lghda m3a l'équipe f casa"),
         ("zgh-Latn", "Aḥlig n uγrum", "aḥlig n uɣrum"),
+        ("shi-Latn", "Aghrum n oussan, achal?", "aɣrum n ussan acal"),
+        ("rif-Latn", "A3mmi 7mad ikkerd", "aɛmmi ḥmad ikkerd"),
+        ("shi-Latn", "izd le chauffeur ikchm", "izd le chauffeur ikcm"),
         ("kab-Latn", "Σemmi yefka-yas-t.", "ɛemmi yefka yas t"),
         ("shi-Arab", "تامازیغت", "تامازيغت"),
     ],
 )
 def test_written_forms(language: Language, written: str, normal: str) -> None:
     assert normalise(written, language) == normal
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "digest"),
+    [
+        ("darija.txt", "ary-Arab", "aa1416eb1dccc729"),
+        ("tamazight.txt", "zgh-Tfng", "9852db1fdf3188dc"),
+        ("sample_darija.txt", "ary-Arab", "e08585e437e58de3"),
+        ("sample_tamazight.txt", "zgh-Tfng", "f934a362f97f65ba"),
+        ("unseen_tamazight.txt", "zgh-Tfng", "bc0f74ec3eb8f704"),
+    ],
+)
+def test_the_text_that_the_nano_models_learnt_keeps_its_form(name: str, language: Language, digest: str) -> None:
+    # A change here makes the models of `recipes/` read text that they were not trained on.
+    lines = (ROOT / "recipes" / "text" / name).read_text(encoding="utf-8").splitlines()
+    normal = "\n".join(normalise(line, language) for line in lines)
+    assert hashlib.sha256(normal.encode()).hexdigest()[:16] == digest
 
 
 def test_letters_that_tell_words_apart_stay() -> None:

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register
+from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register, tolerant
 from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
 from train.checkpoints import full_disk_named
@@ -35,6 +35,7 @@ __all__ = [
     "resampled",
     "samples_of",
     "save",
+    "tolerant",
     "voice_of",
 ]
 
@@ -135,7 +136,8 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     if which == "base":
         if recipe.train.base is None:
             raise UserError("the recipe starts from `train.config`: there is no base model to compare with")
-        family = open_family(recipe.train)
+        # As it was published: a shorter window is for what was trained with it.
+        family = open_family(recipe.train.model_copy(update={"window_s": 30.0}))
     elif not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
     elif recipe.train.method == "full":

@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+from typing import get_args
 
 from prepare.clip import Reject
 from prepare.text import darija, tamazight
 from prepare.text.rules import Rule, apply, failures
 from prepare.text.scripts import NAMES, foreign, letter_count, letters_in, script_of, share
-from recipes.records import LANGUAGES, Language
+from recipes.records import Language
 
 _SPOKEN = "%‰&@§°#"  # besides currency and mathematics, which Unicode has categories for
 # In Arabizi 2 3 5 7 8 9 are letters, in words: `3lach`, `799e9t`.
@@ -47,8 +48,13 @@ def check(text: str, language: Language, min_share: float) -> None:
 
 
 def check_rules() -> None:
-    """Run every rule's own cases. Raises AssertionError with all that fail: a rule was changed wrongly."""
-    wrong = [line for language in LANGUAGES for line in failures(rules_of(language))]  # type: ignore[arg-type]
+    """Run every table's own cases. Raises AssertionError with all that fail: a table was changed wrongly."""
+    from prepare.text import numbers, personal, spoken, variants
+
+    languages: tuple[Language, ...] = get_args(Language)
+    wrong = [line for language in languages for line in failures(rules_of(language))]
+    wrong += [line for language in languages for line in failures(variants.rules_of(language))]
+    wrong += numbers.failures() + spoken.failures() + personal.failures()
     if wrong:
         raise AssertionError("\n".join(dict.fromkeys(wrong)))
 
@@ -57,13 +63,15 @@ def rules_of(language: Language) -> tuple[Rule, ...]:
     """The rules for a language tag, in order."""
     match language.startswith("ary"), script_of(language):
         case True, "Latn":
-            return darija.LATIN
+            return darija.latin()
         case False, "Latn":
-            return tamazight.LATIN
+            return tamazight.latin()
         case _, "Tfng":
-            return tamazight.TIFINAGH
+            return tamazight.tifinagh()
+        case True, _:
+            return darija.arabic()
         case _:
-            return darija.ARABIC  # Tamazight in Arabic script has the same letters
+            return tamazight.arabic()
 
 
 def _numbers(text: str, language: Language) -> str:

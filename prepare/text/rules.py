@@ -1,14 +1,40 @@
-"""A text rule, and the rules that every language shares."""
+"""Text rules: data in `tables/*.yaml`, each beside its own test cases.
+
+A rule replaces what its `pattern` matches (everything, where it has none) by `to`, by the result of the function
+that `with` names, letter by letter by `letters`, or word by word by `words`: lists of which the first stands for all,
+alone or behind one letter that is written together with it. It passes over a text in which `unless` is found, and
+with `spares: insertions` over words that are known to be French or English.
+"""
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from prepare.text.scripts import LETTERS, Script
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
-_ANYTHING = r"(?s).+"
-_LATIN = LETTERS["Latn"] + "\u0300-\u036f"  # with the marks that a letter can carry
+from prepare.text.insertions import is_insertion
+from prepare.text.scripts import LETTERS
+
+TABLES = Path(__file__).parent / "tables"
+_CLASSES: dict[str, str] = {
+    **dict(LETTERS.items()),
+    "marks": "\u0300-\u036f",
+}  # what {Arab}, {Tfng}, {Latn} and {marks} stand for in a pattern
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+# What `with` can name.
+FUNCTIONS: dict[str, Callable[[str], str]] = {
+    "compose": lambda text: unicodedata.normalize("NFC", text),
+    "shapes": lambda text: unicodedata.normalize("NFKC", text),
+    "lower": str.lower,
+    "digits": lambda text: str(unicodedata.digit(text)),
+    "spaces": lambda text: " ".join(text.split()),
+}
 
 
 @dataclass(frozen=True)
@@ -19,9 +45,70 @@ class Rule:
     pattern: str
     replacement: str | Callable[[re.Match[str]], str]
     cases: tuple[tuple[str, str], ...]
+    unless: str | None = None
+    spares: bool = False
+    words: frozenset[str] = frozenset()  # that it lists
 
     def __call__(self, text: str) -> str:
+        if self.unless and re.search(self.unless, text):
+            return text
+        if self.spares:
+            return _WORD.sub(lambda word: word[0] if is_insertion(word[0]) else self._replaced(word[0]), text)
+        return self._replaced(text)
+
+    def _replaced(self, text: str) -> str:
         return re.sub(self.pattern, self.replacement, text)
+
+
+class Row(BaseModel):
+    """A rule as a table holds it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    pattern: str = "(?s).+"
+    to: str | None = None
+    with_: str | None = Field(None, alias="with")
+    letters: dict[str, str] | None = None
+    words: list[list[str]] | None = None
+    behind: str = ""  # letters that may be written together with one of `words`
+    unless: str | None = None
+    spares: str | None = Field(None, pattern="^insertions$")
+    cases: dict[str, str] = Field(min_length=1)  # a text → what it becomes
+
+    def rule(self) -> Rule:
+        """The rule itself. Raises ValueError where a table does not say what to replace by."""
+        pattern, replacement = self._replacement()
+        for name, letters in _CLASSES.items():
+            pattern = pattern.replace("{" + name + "}", letters)
+        words = frozenset(word for row in self.words or () for word in row)
+        return Rule(self.name, pattern, replacement, tuple(self.cases.items()), self.unless, bool(self.spares), words)
+
+    def _replacement(self) -> tuple[str, str | Callable[[re.Match[str]], str]]:
+        if letters := self.letters:
+            return f"[{''.join(map(re.escape, letters))}]", lambda found: letters[found[0]]
+        if self.words:
+            first = {word: row[0] for row in self.words for word in row[1:]}
+            listed = "|".join(sorted(map(re.escape, first), key=len, reverse=True))
+            pattern = rf"\b([{self.behind}]?)({listed})\b" if self.behind else rf"\b()({listed})\b"
+            return pattern, lambda found: found[1] + first[found[2]]
+        if self.with_ is not None:
+            function = FUNCTIONS[self.with_]
+            return self.pattern, lambda found: function(found[0])
+        if self.to is None:
+            raise ValueError(f"rule `{self.name}`: give `to`, `with`, `letters` or `words`")
+        return self.pattern, self.to
+
+
+@cache
+def rules(*tables: str) -> tuple[Rule, ...]:
+    """The rules of tables, in order."""
+    return tuple(Row.model_validate(row).rule() for table in tables for row in read(table))
+
+
+def read(table: str) -> Any:
+    """What a table holds: `tables/NAME.yaml`."""
+    return yaml.load((TABLES / f"{table}.yaml").read_text(encoding="utf-8"), Loader=_LOADER)
 
 
 def apply(rules: Iterable[Rule], text: str) -> str:
@@ -41,60 +128,5 @@ def failures(rules: Iterable[Rule]) -> list[str]:
     ]
 
 
-def letter_rule(name: str, table: dict[str, str], *cases: tuple[str, str]) -> Rule:
-    """Write one character for another."""
-    return Rule(name, f"[{''.join(map(re.escape, table))}]", lambda found: table[found[0]], cases)
-
-
-def kept_letters(script: Script) -> Rule:
-    """A space for everything but letters of the script, Latin insertions, digits and apostrophes."""
-    case = {
-        "Arab": ("سير، weekend!", "سير weekend "),
-        "Tfng": ("ⴰⵣⵓⵍ, 2!", "ⴰⵣⵓⵍ 2 "),
-        "Latn": ("lma, d l'école!", "lma d l'école "),
-    }
-    pattern = f"[^{LETTERS[script]}{_LATIN}0-9']+"
-    return Rule("letters, digits, apostrophes", pattern, " ", (case[script],))
-
-
-COMPOSED = Rule(
-    "one code point a letter (Unicode NFC)",
-    _ANYTHING,
-    lambda found: unicodedata.normalize("NFC", found[0]),
-    (("ا\u0654", "أ"), ("h\u0323", "ḥ")),
-)
-INVISIBLE = Rule(
-    "what cannot be seen: joiners, direction marks, byte order marks, soft hyphens",
-    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]",
-    "",
-    (("\u202bسلام\u202c", "سلام"), ("كا\u200cس", "كاس"), ("co\u00adopérer", "coopérer")),
-)
-PRESENTATION = Rule(
-    "letter shapes as letters: Arabic presentation forms, Latin ligatures, full-width forms",
-    "[\ufb00-\ufb06\ufb50-\ufdff\ufe70-\ufefc\uff10-\uff5a]",
-    lambda found: unicodedata.normalize("NFKC", found[0]),
-    (("ﻣﻼﺣ", "ملاح"), ("ﯓ", "ڭ"), ("ﬁn", "fin")),
-)
-LOWER_CASE = Rule("lower case", _ANYTHING, lambda found: found[0].lower(), (("Ḥmed f CASA", "ḥmed f casa"),))
-ONE_APOSTROPHE = letter_rule(
-    "one apostrophe",
-    dict.fromkeys("\u2018\u2019\u02bc\u02b9\u02bb\u0060\u00b4\u2032\u02be\u02bf", "'"),
-    ("l’école", "l'école"),
-)
-APOSTROPHE_INSIDE = Rule(
-    "an apostrophe stands inside a Latin word, or it is a quotation mark",
-    f"(?<![{_LATIN}0-9])'|'(?![{_LATIN}0-9])",
-    " ",
-    (("l'école 3'orfa", "l'école 3'orfa"), ("'salam'", " salam "), ("a''b", "a  b"), ("'لا'", " لا ")),
-)
-DIGITS = Rule(
-    "digits of every script as 0 to 9",
-    r"\d",
-    lambda found: str(unicodedata.digit(found[0])),
-    (("١٢٣", "123"), ("3lach", "3lach")),
-)
-SPACES = Rule("single spaces", _ANYTHING, lambda found: " ".join(found[0].split()), (("\ta \n b ", "a b"),))
-
-FIRST = (COMPOSED, INVISIBLE, PRESENTATION)
-THEN = (LOWER_CASE, ONE_APOSTROPHE, DIGITS)
-LAST = (APOSTROPHE_INSIDE, SPACES, COMPOSED)
+# The C loader where there is one: the same language, read ten times faster.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

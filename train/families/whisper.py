@@ -1,7 +1,7 @@
 """Recognition with Whisper: an encoder of 30-second windows, a decoder of byte-pair tokens.
 
 Source: Radford et al., "Robust speech recognition via large-scale weak supervision", ICML 2023.
-Its tokenizer falls back to bytes, so Tifinagh and ڭ ڤ پ need no new tokens.
+Its tokenizer falls back to bytes: letters such as ⴰ or ڭ, three and two of them, are added as tokens.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,11 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
 
-_WINDOW_S = 30.0
+_WINDOW_S = 30.0  # of published checkpoints
+_EMBEDDING = "model.decoder.embed_tokens"  # tied to the output layer
+_POSITIONS_PER_S = 50  # of the encoder
 # Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
 _LANGUAGE = {"ary": "ar", "zgh": "ar", "shi": "ar", "tzm": "ar", "rif": "ar", "kab": "ar"}
 
@@ -40,25 +42,42 @@ class Whisper:
             self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
         else:
             self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
-        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, base, revision)
+        source, at = (str(processor), None) if processor else (base, revision)
+        self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, source, at)
+        _grow_embedding(self.model, len(self.tokenizer))
         self.features = (
             pretrained(WhisperFeatureExtractor.from_pretrained, base, revision)
             if _has_features(base)
             else WhisperFeatureExtractor()
         )
+        self.window_s = settings.window_s
+        if self.window_s < _WINDOW_S:
+            self._hear_less()
         self.model.config.forced_decoder_ids = None
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        return {}
+        """Letters that the tokenizer writes as several bytes become tokens: a third as many steps for Tifinagh."""
+        pieces = {letter: self._tokens(letter) for letter in letters_of(texts)}
+        new = {letter: ids for letter, ids in pieces.items() if len(ids) > 1}
+        if not new:
+            return {}
+        first = self._fill_up()
+        self.tokenizer.add_tokens(list(new))
+        _grow_embedding(self.model, len(self.tokenizer))
+        rows = self.model.get_input_embeddings().weight
+        with torch.no_grad():
+            for number, ids in enumerate(new.values()):
+                rows[first + number] = rows[ids].mean(0)
+        return {_EMBEDDING: list(range(first, len(self.tokenizer)))}
 
     def fully_trained(self) -> list[str]:
         return []
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
-        if len(samples) > _WINDOW_S * self.rate_hz:
-            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears at most 30 s")
-        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        if len(samples) > self.window_s * self.rate_hz:
+            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.window_s:g} s (train.window_s)")
+        tokens = self._tokens(text)
         labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
             raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
@@ -105,6 +124,35 @@ class Whisper:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
 
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _fill_up(self) -> int:
+        """Give a name to every row the model has: some tokenizers leave out the time stamps. The number of rows."""
+        rows: int = self.model.get_input_embeddings().num_embeddings
+        missing = range(max(0, rows - len(self.tokenizer)))
+        self.tokenizer.add_tokens([f"<|{0.02 * number:.2f}|>" for number in missing], special_tokens=True)
+        return max(rows, len(self.tokenizer))
+
+    def _hear_less(self) -> None:
+        """Shorten the encoder's window. Its positions are sinusoids (section 2.2), so the first ones stay the same.
+
+        What a published checkpoint computes changes a little, and fine-tuning takes that up; its cost falls
+        with the window, and more than that in attention.
+        """
+        count, encoder = round(self.window_s * _POSITIONS_PER_S), self.model.model.encoder
+        self.model.config.max_source_positions = encoder.max_source_positions = count
+        positions = encoder.embed_positions
+        positions.weight = torch.nn.Parameter(positions.weight[:count].detach().clone(), requires_grad=False)
+        positions.num_embeddings = count
+        whole = self.features.to_dict() | {"chunk_length": self.window_s}
+        for key in ("n_samples", "nb_max_frames", "feature_extractor_type", "mel_filters"):
+            whole.pop(key, None)
+        self.features = WhisperFeatureExtractor(**whole)
+        self.features.n_samples = round(self.window_s * self.rate_hz)
+        self.features.nb_max_frames = 2 * count
+
     def _features(self, samples: Samples) -> Any:
         values = self.features(samples, sampling_rate=self.rate_hz, return_tensors="np").input_features[0]
         return np.asarray(values, dtype=np.float16)  # half the disk; log mels lie between -1 and 2
@@ -115,6 +163,12 @@ class Whisper:
         if self.multilingual:
             tokens += [f"<|{_LANGUAGE[language.split('-')[0]]}|>", "<|transcribe|>"]
         return list(self.tokenizer.convert_tokens_to_ids([*tokens, "<|notimestamps|>"]))
+
+
+def _grow_embedding(model: Any, size: int) -> None:
+    """Give the token embedding, and the output layer tied to it, at least `size` rows."""
+    if model.get_input_embeddings().num_embeddings < size:
+        model.resize_token_embeddings(size, mean_resizing=False)
 
 
 def _has_features(base: str) -> bool:
