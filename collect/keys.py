@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from collect.tables import durable
 from recipes.schema import Recipe, UserError
 
 ENVIRONMENT = "TWIZA_MASTER_KEY"
@@ -55,7 +56,7 @@ class KeyStore:
         path = folder / "keys.sqlite"
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
-        sa.event.listen(self._engine, "connect", _erasing)
+        durable(self._engine, journal="DELETE")
         _meta.create_all(self._engine)
 
     def seal(self, speaker: str, data: bytes, name: str) -> bytes:
@@ -185,9 +186,3 @@ def _read(text: str, place: str) -> bytes:
 def _bound(speaker: str, name: str) -> bytes:
     """What a sealed thing is bound to: it opens for the same speaker and name only."""
     return f"twiza 1\n{speaker}\n{name}".encode()
-
-
-def _erasing(connection: object, _: object) -> None:
-    """What is deleted is overwritten, nothing of it stays in a journal, and a commit survives a power cut."""
-    for line in ("journal_mode=DELETE", "secure_delete=ON", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {line}")  # type: ignore[attr-defined]

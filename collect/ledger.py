@@ -449,13 +449,8 @@ class Ledger:
         with self._engine.begin() as connection:
             return lineage.plan(connection, number, clips, self.now().date(), purposes)
 
-    def tasks(self) -> list[Task]:
-        """What withdrawals asked for, done or not."""
-        with self._reader.connect() as connection:
-            return lineage.listed(connection)
-
-    def tasks_of(self, number: int) -> list[Task]:
-        """What the withdrawal that is consent event `number` asked for, done or not."""
+    def tasks(self, number: int | None = None) -> list[Task]:
+        """What withdrawals asked for, done or not; of all, or of the one that is consent event `number`."""
         with self._reader.connect() as connection:
             return lineage.listed(connection, number)
 

@@ -1,7 +1,7 @@
 """The ledger's tables, and the engine that writes them durably: SQLite by default, PostgreSQL by URL."""
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -109,7 +109,8 @@ def connect(url: str) -> sa.Engine:
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UserError(f"collect.database: {' '.join(str(error).split())}") from None
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _durable)
+        sa.event.listen(engine, "connect", _own_transactions)
+        durable(engine)
         sa.event.listen(engine, "begin", _begin)
     try:
         meta.create_all(engine)
@@ -126,10 +127,21 @@ def lock(connection: sa.Connection) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(826274)"))
 
 
-def _durable(connection: Any, _: object) -> None:
+def durable(engine: sa.Engine, journal: Literal["WAL", "DELETE"] = "WAL") -> None:
+    """Let what is committed to a SQLite file survive a power cut, and what is deleted be overwritten.
+
+    `journal`: DELETE leaves no second file in which something deleted could stay.
+    """
+
+    def settle(connection: Any, _: object) -> None:
+        for line in (f"journal_mode={journal}", "synchronous=FULL", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {line}")
+
+    sa.event.listen(engine, "connect", settle)
+
+
+def _own_transactions(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin` says so
-    for line in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {line}")
 
 
 def _begin(connection: sa.Connection) -> None:

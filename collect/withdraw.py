@@ -65,7 +65,7 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> int:
         )
         receipt = withdraw(ledger, speaker, arguments.purpose)
         leave_label_studio(recipe, ledger)
-        receipt = replace(receipt, tasks=tuple(ledger.tasks_of(receipt.proof.number)))
+        receipt = replace(receipt, tasks=tuple(ledger.tasks(receipt.proof.number)))
     print(receipt.text())
     for task in receipt.tasks:
         if task.state != "pending":

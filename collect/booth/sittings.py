@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from collect.chain import Receipt
+from collect.tables import durable
 
 _IDLE = timedelta(hours=12)
 _meta = sa.MetaData()
@@ -84,7 +85,7 @@ class Sittings:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._engine = sa.create_engine(f"sqlite:///{folder / 'booth.sqlite'}", connect_args={"timeout": 60})
-        sa.event.listen(self._engine, "connect", _durable)
+        durable(self._engine)
         _meta.create_all(self._engine)
 
     # -------------------------------------------------- sessions
@@ -205,8 +206,3 @@ def _cipher(token: str) -> AESGCM:
 
 def _ago(time: timedelta = timedelta(0)) -> str:
     return (datetime.now(UTC) - time).isoformat()
-
-
-def _durable(connection: Any, _: object) -> None:
-    for line in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {line}")
