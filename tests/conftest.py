@@ -1,6 +1,7 @@
 """What several test files share: the skip for a tool that a machine lacks, and where development data lie."""
 
 import shutil
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def pytest_runtest_makereport(
     if item.config.getoption("--require-tools") and report.skipped and "needs " in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"skipped for a missing tool: {report.longrepr[2] if report.longrepr else ''}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_numbers_again() -> Iterator[None]:
+    """Training tells the processor to take the smallest numbers for zero; the next file's tests get them back."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
