@@ -64,9 +64,11 @@ def p835(samples: Samples) -> P835:
     return P835(*means)
 
 
+@cache
 def made_by() -> str:
-    """Digest of the networks and of this code: a rating by another one is made anew."""
-    files = (Path(__file__), _file("sig_bak_ovr.onnx"), _file("model_v8.onnx"))
+    """Digest of the networks and of the code around them: a rating by another one is made anew."""
+    here = Path(__file__)
+    files = (here, here.with_name("rating.py"), _file("sig_bak_ovr.onnx"), _file("model_v8.onnx"))
     return provenance.digest(map(provenance.file_digest, files))
 
 

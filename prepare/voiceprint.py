@@ -7,7 +7,8 @@ running what a pickle may hold. Whoever calls this has asked the ledger for `voi
 vector to disk.
 """
 
-import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,10 +50,23 @@ def vectors(clip: Clip) -> Samples:
     mel = _mel(sound)
     starts = range(0, len(mel) - _WINDOW + 1, _STEP)
     lstm, linear = _network()
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         _, (hidden, _) = lstm(torch.from_numpy(np.stack([mel[at : at + _WINDOW] for at in starts])))
         found: Samples = torch.relu(linear(hidden[-1])).numpy()
     return unit(found)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A window is too little work to divide: on a busy machine threads would wait for each other, busily."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def unit(found: Samples) -> Samples:
@@ -96,8 +110,6 @@ def _window_and_filters() -> tuple[Samples, Samples]:
 def _network() -> "tuple[torch.nn.LSTM, torch.nn.Linear]":
     import torch
 
-    if multiprocessing.parent_process():  # one of several workers
-        torch.set_num_threads(1)
     weights = torch.load(_file(), map_location="cpu", weights_only=True)["model_state"]
     lstm = torch.nn.LSTM(_MELS, _UNITS, _LAYERS, batch_first=True)
     linear = torch.nn.Linear(_UNITS, _UNITS)
