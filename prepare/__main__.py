@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
-from prepare import dataset, parts, text, verify
+from prepare import dataset, parts, rating, text, verify, voices
 from prepare.parts import Finished
 from prepare.split import Said, divide
 from prepare.unseen import sentences
@@ -36,6 +36,8 @@ def main(recipe: Recipe) -> int:
         unread = finish(choice.clips, recipe)
         parts.keep_only(recipe, choice.permitted)
         finished, faults = gather(recipe, choice, unread)
+        finished, doubtful = judge(ledger, recipe, choice, finished)
+        faults += doubtful
         show(faults, choice.left_out)
         utterances, apart = arrange(ledger, recipe, choice, finished)
         show([], apart)
@@ -113,6 +115,16 @@ def gather(recipe: Recipe, choice: Choice, unread: dict[str, str]) -> tuple[dict
         finished |= made
         faults += [Rejected(clip=clip.id, source=clip.source, reason=reason) for reason in reasons]
     return finished, sorted(faults, key=lambda row: row.source)
+
+
+def judge(
+    ledger: Ledger, recipe: Recipe, choice: Choice, finished: dict[str, Finished]
+) -> tuple[dict[str, Finished], list[Rejected]]:
+    """What is heard in utterances that are finished: those that stay, and those that the recipe rejects for it."""
+    rated, reasons = rating.judge(recipe, finished)
+    stay, others = voices.judge(ledger, recipe, {name: choice.clips[parts.clip_of(name)] for name in rated}, rated)
+    gone = [(choice.clips[parts.clip_of(name)], reason) for name, reason in (reasons | others).items()]
+    return stay, [Rejected(clip=clip.id, source=clip.source, reason=reason) for clip, reason in gone]
 
 
 def show(faults: list[Rejected], left_out: list[Rejected]) -> None:

@@ -26,7 +26,7 @@ from prepare.models import pretrained_model as pretrained_model
 from prepare.text import normalise as normalise
 from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
-from recipes.records import Lineage, Rejected, Split, Utterance
+from recipes.records import Lineage, Quality, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def features() -> "datasets.Features":
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
     columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
-    quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
-    return Features(columns | {"quality": dict.fromkeys(quality, real)})
+    return Features(columns | {"quality": dict.fromkeys(Quality.model_fields, real)})
 
 
 def mark(utterance: Utterance, digest: str) -> str:

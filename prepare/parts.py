@@ -22,7 +22,7 @@ from recipes.schema import Recipe, UserError
 
 _LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
 # Settings that choose among clips or arrange utterances, and do not touch what a clip becomes.
-_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "split", "workers"}
+_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "split", "workers", "mos", "voices"}
 
 
 class Finished(Row):
@@ -39,6 +39,16 @@ class Finished(Row):
     audio: str
 
 
+class Rated(Row):
+    """DNSMOS ratings of an utterance's FLAC bytes. They outlive limits that are moved in the recipe."""
+
+    by: str  # digest of the code and the networks
+    p808: float
+    ovrl: float | None = None  # none where P.808 was enough, as are `sig` and `bak`
+    sig: float | None = None
+    bak: float | None = None
+
+
 class Part(Row):
     """What a clip became: `finished`, `rejected` with the reason, or `pieces` that are parts of their own.
 
@@ -46,6 +56,7 @@ class Part(Row):
     """
 
     finished: Finished | None = None
+    rated: Rated | None = None
     rejected: str | None = None
     pieces: int | None = None
     dropped: list[str] = Field(default_factory=list)

@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -22,6 +23,8 @@ _BATCH = 16  # clips that a process takes at a time
 _TOGETHER_S = 60.0  # of sound that is held at once, to be aligned together
 
 Batch = list[tuple[str, records.Clip]]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def finish(clips: dict[str, records.Clip], recipe: Recipe) -> dict[str, str]:
@@ -30,26 +33,32 @@ def finish(clips: dict[str, records.Clip], recipe: Recipe) -> dict[str, str]:
     Returns the reasons of those that could not be read, and have no part.
     """
     todo = [(name, clip) for name, clip in clips.items() if parts.utterances(recipe, name) is None]
-    batches = [todo[at : at + _BATCH] for at in range(0, len(todo), _BATCH)]
-    done = _side_by_side if recipe.prepare.workers > 1 and len(batches) > 1 else _one_by_one
-    steps = done(batches, recipe)
     unread: dict[str, str] = {}
-    for found in track(steps, "preparing", len(batches), console=Console(stderr=True), disable=not todo):
+    for found in spread(_work, todo, recipe, "preparing"):
         unread |= found
     return unread
 
 
-def _one_by_one(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
-    for batch in batches:
-        yield _work(batch, recipe)
+def spread(
+    work: Callable[[list[Item], Recipe], Made], todo: Sequence[Item], recipe: Recipe, label: str
+) -> Iterator[Made]:
+    """What `work`, a function of a module, makes of each batch: in this process, or in several in any order."""
+    batches = [list(todo[at : at + _BATCH]) for at in range(0, len(todo), _BATCH)]
+    if recipe.prepare.workers > 1 and len(batches) > 1:
+        made = _side_by_side(work, batches, recipe)
+    else:
+        made = (work(batch, recipe) for batch in batches)
+    yield from track(made, label, len(batches), console=Console(stderr=True), disable=not todo)
 
 
-def _side_by_side(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
+def _side_by_side(
+    work: Callable[[list[Item], Recipe], Made], batches: list[list[Item]], recipe: Recipe
+) -> Iterator[Made]:
     """Fresh processes rather than forks: an open database and a network's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(recipe.prepare.workers, mp_context=context, initializer=_end_with_parent)
     try:
-        for job in as_completed([pool.submit(_work, batch, recipe) for batch in batches]):
+        for job in as_completed([pool.submit(work, batch, recipe) for batch in batches]):
             yield job.result()
     finally:
         pool.shutdown(cancel_futures=True)

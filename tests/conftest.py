@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pluggy
@@ -19,13 +20,18 @@ _INSTALL = {
     "espeak-ng": "apt install espeak-ng",
     "initdb": "apt install postgresql",
     "label-studio": "make label-studio-install",
+    "resemblyzer": "make voices",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip a test where a program is not installed, with the command that installs it."""
-    elsewhere = {"initdb": lambda: postgres.program(tool), "label-studio": lambda: STUDIO.exists() or None}
+    elsewhere = {
+        "initdb": lambda: postgres.program(tool),
+        "label-studio": lambda: STUDIO.exists() or None,
+        "resemblyzer": lambda: find_spec("resemblyzer"),
+    }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")
 
