@@ -29,6 +29,7 @@ from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
 from recipes.schema import Recipe, UserError
 
+_CLIPS_AT_ONCE = 1000  # rows in memory
 _FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 
@@ -124,13 +125,19 @@ class Ledger:
     # -------------------------------------------------- reading
 
     def clips(self, speaker: str | None = None) -> Iterator[Clip]:
-        """Every clip, or a speaker's, by id."""
-        query = sa.select(tables.clips.c.clip).order_by(tables.clips.c.id)
+        """Every clip, or a speaker's, by id. They are read some at a time: nobody waits for who goes through them."""
+        query = sa.select(tables.clips.c.id, tables.clips.c.clip).order_by(tables.clips.c.id).limit(_CLIPS_AT_ONCE)
         if speaker is not None:
             query = query.where(tables.clips.c.speaker == speaker)
-        with self._reader.connect() as connection:
-            for row in connection.execute(query):
+        last = ""
+        while True:
+            with self._reader.connect() as connection:
+                rows = connection.execute(query.where(tables.clips.c.id > last)).all()
+            for row in rows:
                 yield Clip.model_validate_json(row.clip)
+            if len(rows) < _CLIPS_AT_ONCE:
+                return
+            last = rows[-1].id
 
     def clip(self, clip_id: str) -> Clip | None:
         """One clip, or None."""

@@ -8,7 +8,7 @@ done again. A file holds one line of JSON and then the FLAC bytes.
 import fcntl
 import json
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -51,13 +51,17 @@ class Part(Row):
     dropped: list[str] = Field(default_factory=list)
 
 
-def key(recipe: Recipe, clip: records.Clip) -> str:
-    """The name of a clip's part."""
+def namer(recipe: Recipe) -> Callable[[records.Clip], str]:
+    """What gives a clip's part its name."""
     settings = recipe.prepare.model_dump(mode="json", exclude=_ELSEWHERE)
-    made_of = [clip.id, clip.transcript, clip.language, json.dumps(settings, sort_keys=True), _code()]
+    alike = [json.dumps(settings, sort_keys=True), _code()]
     if recipe.prepare.align:
-        made_of.append(_recogniser(recipe.prepare.align.model))
-    return provenance.digest([json.dumps(made_of)])
+        alike.append(_recogniser(recipe.prepare.align.model))
+
+    def name(clip: records.Clip) -> str:
+        return provenance.digest([json.dumps([clip.id, clip.transcript, clip.language, *alike])])
+
+    return name
 
 
 def clip_of(name: str) -> str:
@@ -122,11 +126,19 @@ def load_audio(recipe: Recipe, name: str, digest: str) -> bytes:
     return audio
 
 
-def keep_only(recipe: Recipe, names: Container[str]) -> None:
+def remove(recipe: Recipe, name: str) -> None:
+    """Remove a part, if it is there."""
+    (_folder(recipe) / name).unlink(missing_ok=True)
+
+
+def keep_only(recipe: Recipe, wanted: Callable[[str], bool]) -> None:
     """Remove parts that nothing asks for any more, and what killed runs left half-written."""
-    for path in _folder(recipe).glob("*"):
-        if clip_of(path.name) not in names:
-            path.unlink()
+    if not _folder(recipe).is_dir():
+        return
+    with os.scandir(_folder(recipe)) as entries:
+        for entry in entries:
+            if not wanted(clip_of(entry.name)):
+                os.unlink(entry.path)
 
 
 @contextmanager

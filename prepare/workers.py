@@ -1,16 +1,19 @@
-"""Clip after clip, in one process or in several."""
+"""Clip after clip: in one process, in several, or on other machines."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
-from collect.ledger import open_ledger
+from collect.ledger import Ledger, open_ledger
 from prepare import chain, parts
 from prepare.chain import Ready, ready
 from prepare.clip import Reject, Unread
@@ -19,44 +22,77 @@ from recipes import records
 from recipes.schema import Recipe
 
 _BATCH = 16  # clips that a process takes at a time
+_AHEAD = 2  # batches that wait for each process
 _TOGETHER_S = 60.0  # of sound that is held at once, to be aligned together
 
 Batch = list[tuple[str, records.Clip]]
+Done = tuple[int, dict[str, str]]  # how many clips, and the reasons of those that could not be read
 
 
-def finish(clips: dict[str, records.Clip], recipe: Recipe) -> dict[str, str]:
-    """Make the part of every clip that has none yet. `clips`: by the name of their part.
+def finish(clips: Iterable[tuple[str, records.Clip]], count: int, recipe: Recipe) -> dict[str, str]:
+    """Make the part of every clip, given by the name of its part. `count`: how many there are.
 
     Returns the reasons of those that could not be read, and have no part.
     """
-    todo = [(name, clip) for name, clip in clips.items() if parts.utterances(recipe, name) is None]
-    batches = [todo[at : at + _BATCH] for at in range(0, len(todo), _BATCH)]
-    done = _side_by_side if recipe.prepare.workers > 1 and len(batches) > 1 else _one_by_one
-    steps = done(batches, recipe)
     unread: dict[str, str] = {}
-    for found in track(steps, "preparing", len(batches), console=Console(stderr=True), disable=not todo):
-        unread |= found
+    if not count:
+        return unread
+    in_process = recipe.prepare.workers == 1 or count <= _BATCH
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("preparing", total=count)
+        for done, found in (_one_by_one if in_process else _side_by_side)(batches(clips), recipe):
+            unread |= found
+            progress.advance(bar, done)
     return unread
 
 
-def _one_by_one(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
-    for batch in batches:
-        yield _work(batch, recipe)
+def batches(clips: Iterable[tuple[str, records.Clip]]) -> Iterator[Batch]:
+    """Some clips at a time."""
+    left = iter(clips)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
 
 
-def _side_by_side(batches: list[Batch], recipe: Recipe) -> Iterator[dict[str, str]]:
+def _one_by_one(batches: Iterator[Batch], recipe: Recipe) -> Iterator[Done]:
+    with open_ledger(recipe) as ledger:
+        for batch in batches:
+            yield len(batch), _work(batch, recipe, ledger)
+
+
+def _side_by_side(batches: Iterator[Batch], recipe: Recipe) -> Iterator[Done]:
     """Fresh processes rather than forks: an open database and a network's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(recipe.prepare.workers, mp_context=context, initializer=_end_with_parent)
-    try:
-        for job in as_completed([pool.submit(_work, batch, recipe) for batch in batches]):
-            yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    count = recipe.prepare.workers
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(recipe,)) as pool:
+        running = set[Future[Done]]()
+        try:
+            for batch in batches:
+                running.add(pool.submit(_take, batch))
+                if len(running) >= count * (1 + _AHEAD):
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (job.result() for job in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (job.result() for job in done)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+@dataclass
+class _Mine:
+    """What a process of the pool keeps open from its first batch to its last."""
+
+    recipe: Recipe
+    ledger: Ledger
+    stack: ExitStack
+
+
+_mine: _Mine
+
+
+def _begin(recipe: Recipe) -> None:
+    """A process of the pool leaves Ctrl-C to its parent, and does not outlive it."""
+    global _mine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -66,22 +102,27 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    stack = ExitStack()
+    _mine = _Mine(recipe, stack.enter_context(open_ledger(recipe)), stack)
 
 
-def _work(batch: Batch, recipe: Recipe) -> dict[str, str]:
+def _take(batch: Batch) -> Done:
+    return len(batch), _work(batch, _mine.recipe, _mine.ledger)
+
+
+def _work(batch: Batch, recipe: Recipe, ledger: Ledger) -> dict[str, str]:
     unread, waiting = {}, dict[str, Ready]()
     together_s = _TOGETHER_S if recipe.prepare.align else 0.0
-    with open_ledger(recipe) as ledger:
-        for name, clip in batch:
-            try:
-                waiting[name] = ready(clip, ledger, recipe.prepare)
-            except Unread as reason:
-                unread[name] = str(reason)
-            except Reject as reason:
-                parts.save(recipe, name, Part(rejected=str(reason)))
-            if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
-                _save(waiting, recipe)
-                waiting.clear()
+    for name, clip in batch:
+        try:
+            waiting[name] = ready(clip, ledger, recipe.prepare)
+        except Unread as reason:
+            unread[name] = str(reason)
+        except Reject as reason:
+            parts.save(recipe, name, Part(rejected=str(reason)))
+        if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
+            _save(waiting, recipe)
+            waiting.clear()
     _save(waiting, recipe)
     return unread
 
