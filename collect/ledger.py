@@ -24,6 +24,7 @@ from collect.consent import Event, Notice, State, permits
 from collect.keys import KeyStore, key_folder
 from collect.lineage import Artefact as Artefact
 from collect.lineage import Task
+from collect.vault import decode as decode
 from recipes.command import run
 from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
@@ -211,7 +212,7 @@ class Ledger:
 
     def audio(self, clip: Clip, purpose: Purpose) -> tuple[NDArray[np.float32], int]:
         """Samples, float32 (n, channels), and rate. Raises Refused without a consent for the purpose."""
-        return vault.decode(self.flac(clip, purpose))
+        return decode(self.flac(clip, purpose))
 
     def end(self) -> Receipt:
         """Where the chain ends now."""

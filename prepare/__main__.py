@@ -7,7 +7,7 @@ stopped goes on where it stopped, and a second run does nothing. `python -m prep
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,13 @@ from prepare import dataset, parts, text, verify
 from prepare.manifest import Kind, Manifest
 from prepare.split import Said, divide
 from prepare.unseen import sentences
-from prepare.workers import finish
+from prepare.workers import batches, finish
 from recipes import records
 from recipes.command import next_command, run
 from recipes.records import PURPOSES, Language, Purpose, Utterance
 from recipes.schema import Prepare, Recipe, SplitBy, UserError
 
+_AT_ONCE, _WITH_AUDIO = 500, 32  # rows in memory
 _SHOWN = 20  # rejections printed; all of them are in rejected.parquet
 
 
@@ -98,9 +99,11 @@ def filtered(clip: records.Clip, settings: Prepare) -> str | None:
 
 def gather(recipe: Recipe, manifest: Manifest) -> None:
     """Note what became of each clip that has a part."""
-    for name, clip in manifest.waiting():
-        if found := parts.utterances(recipe, name):
-            manifest.became(name, clip, *found)
+    for some in batches(manifest.waiting(), _AT_ONCE):
+        found = parts.outcomes(recipe, [name for name, _ in some])
+        for name, clip in some:
+            if name in found:
+                manifest.became(name, clip, *found[name])
 
 
 def give_up(manifest: Manifest, unread: dict[str, str]) -> None:
@@ -177,15 +180,18 @@ def facts(clip: records.Clip, person: Speaker | None, allowed: list[Purpose]) ->
 
 
 def publish(recipe: Recipe, manifest: Manifest) -> None:
-    """Write the dataset, unless it is there already. Audio is read one utterance at a time."""
+    """Write the dataset, unless it is there already."""
     marks = (dataset.mark(line.utterance, line.audio) for line in manifest.lines())
     if dataset.holds(recipe, dataset.version(recipe, marks, manifest.rejected())):
         return
-    whole = (
-        line.utterance.model_copy(update={"audio": parts.load_audio(recipe, line.part, line.audio)})
-        for line in manifest.lines()
-    )
-    dataset.write(recipe, whole, manifest.rejected())
+    dataset.write(recipe, whole(recipe, manifest), manifest.rejected())
+
+
+def whole(recipe: Recipe, manifest: Manifest) -> Iterator[Utterance]:
+    """The rows of the dataset with their audio."""
+    for some in batches(manifest.lines(), _WITH_AUDIO):
+        audio = parts.load_audio(recipe, {line.part: line.audio for line in some})
+        yield from (line.utterance.model_copy(update={"audio": audio[line.part]}) for line in some)
 
 
 @dataclass

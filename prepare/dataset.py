@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 _REJECTED = 10_000  # rows in a row group
+_NOT_OF_ROWS = {"workers", "executor", "parts"}  # settings that decide how rows are made, and not what they are
 
 
 def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
@@ -310,7 +311,7 @@ def _remove_versions(versions: Path, keep: str | None) -> None:
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What of the recipe decides the rows."""
-    return {"seed": recipe.seed, "prepare": recipe.prepare.model_dump(mode="json", exclude={"workers"})}
+    return {"seed": recipe.seed, "prepare": recipe.prepare.model_dump(mode="json", exclude=_NOT_OF_ROWS)}
 
 
 def _differences(made: dict[str, Any], recipe: Recipe) -> str:

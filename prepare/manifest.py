@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from prepare.parts import Finished, clip_of
-from prepare.scratch import scratch
+from prepare.scratch import close, scratch
 from prepare.split import Said
 from recipes.records import Clip, Rejected, Split, Utterance
 
@@ -72,8 +72,8 @@ class Manifest:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        close(self._db, error)
 
     # -------------------------------------------------- clips
 

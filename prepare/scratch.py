@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Self
 
+from recipes.schema import UserError
+
 _CACHE_KIB = 8_192
 
 
@@ -13,6 +15,13 @@ def scratch() -> sqlite3.Connection:
     for setting in (f"cache_size = -{_CACHE_KIB}", "synchronous = OFF", "journal_mode = OFF"):
         connection.execute(f"PRAGMA {setting}")
     return connection
+
+
+def close(connection: sqlite3.Connection, error: BaseException | None) -> None:
+    """Close it. Raises UserError in place of SQLite's own `error`, as of a full disk."""
+    connection.close()
+    if isinstance(error, sqlite3.OperationalError):
+        raise UserError(f"temporary files, which lie in TMPDIR or /var/tmp: {error}") from None
 
 
 class Lines:
@@ -26,8 +35,8 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        close(self._db, error)
 
     def add(self, line: str) -> None:
         self._db.execute("INSERT INTO lines VALUES (?)", (line,))

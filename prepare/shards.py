@@ -56,7 +56,7 @@ class Table:
         self._writer.finalize()
         self._writer.close()
         datasets.DatasetInfo(features=self._features).write_to_directory(str(self._folder))
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in self._files],
             "_fingerprint": self._print.hexdigest()[:16],
             "_format_columns": None,

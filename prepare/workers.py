@@ -4,28 +4,30 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 
 from collect.ledger import Ledger, open_ledger
 from prepare import chain, parts
-from prepare.chain import Ready, ready
+from prepare.chain import Ready, Sounds, ready
 from prepare.clip import Reject, Unread
-from prepare.parts import Part
 from recipes import records
-from recipes.schema import Recipe
+from recipes.schema import Prepare, Recipe
 
 _BATCH = 16  # clips that a process takes at a time
 _AHEAD = 2  # batches that wait for each process
 _TOGETHER_S = 60.0  # of sound that is held at once, to be aligned together
 
+T = TypeVar("T")
 Batch = list[tuple[str, records.Clip]]
+Keep = Callable[[Mapping[str, bytes]], None]
 Done = tuple[int, dict[str, str]]  # how many clips, and the reasons of those that could not be read
 
 
@@ -37,26 +39,33 @@ def finish(clips: Iterable[tuple[str, records.Clip]], count: int, recipe: Recipe
     unread: dict[str, str] = {}
     if not count:
         return unread
-    in_process = recipe.prepare.workers == 1 or count <= _BATCH
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("preparing", total=count)
-        for done, found in (_one_by_one if in_process else _side_by_side)(batches(clips), recipe):
+        for done, found in _executor(recipe, count)(batches(clips, _BATCH), recipe):
             unread |= found
             progress.advance(bar, done)
     return unread
 
 
-def batches(clips: Iterable[tuple[str, records.Clip]]) -> Iterator[Batch]:
-    """Some clips at a time."""
-    left = iter(clips)
-    while batch := list(islice(left, _BATCH)):
+def _executor(recipe: Recipe, count: int) -> Callable[[Iterator[Batch], Recipe], Iterator[Done]]:
+    if recipe.prepare.executor == "ray":
+        from prepare.cluster import on_cluster
+
+        return on_cluster
+    return _one_by_one if recipe.prepare.workers == 1 or count <= _BATCH else _side_by_side
+
+
+def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Some at a time."""
+    left = iter(things)
+    while batch := list(islice(left, size)):
         yield batch
 
 
 def _one_by_one(batches: Iterator[Batch], recipe: Recipe) -> Iterator[Done]:
     with open_ledger(recipe) as ledger:
         for batch in batches:
-            yield len(batch), _work(batch, recipe, ledger)
+            yield len(batch), work(batch, recipe.prepare, ledger, parts.store(recipe).write)
 
 
 def _side_by_side(batches: Iterator[Batch], recipe: Recipe) -> Iterator[Done]:
@@ -107,34 +116,28 @@ def _begin(recipe: Recipe) -> None:
 
 
 def _take(batch: Batch) -> Done:
-    return len(batch), _work(batch, _mine.recipe, _mine.ledger)
+    return len(batch), work(batch, _mine.recipe.prepare, _mine.ledger, parts.store(_mine.recipe).write)
 
 
-def _work(batch: Batch, recipe: Recipe, ledger: Ledger) -> dict[str, str]:
+def work(batch: Batch, settings: Prepare, sounds: Sounds, keep: Keep) -> dict[str, str]:
+    """Do the steps. Hands each part to `keep` as a file; returns the reasons of clips that could not be read."""
     unread, waiting = {}, dict[str, Ready]()
-    together_s = _TOGETHER_S if recipe.prepare.align else 0.0
+    together_s = _TOGETHER_S if settings.align else 0.0
     for name, clip in batch:
         try:
-            waiting[name] = ready(clip, ledger, recipe.prepare)
+            waiting[name] = ready(clip, sounds, settings)
         except Unread as reason:
             unread[name] = str(reason)
         except Reject as reason:
-            parts.save(recipe, name, Part(rejected=str(reason)))
+            keep(parts.files(name, [], [str(reason)]))
         if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
-            _save(waiting, recipe)
+            _end(waiting, settings, keep)
             waiting.clear()
-    _save(waiting, recipe)
+    _end(waiting, settings, keep)
     return unread
 
 
-def _save(waiting: dict[str, Ready], recipe: Recipe) -> None:
-    for name, outcome in zip(waiting, chain.finish(list(waiting.values()), recipe.prepare), strict=True):
+def _end(waiting: dict[str, Ready], settings: Prepare, keep: Keep) -> None:
+    for name, outcome in zip(waiting, chain.finish(list(waiting.values()), settings), strict=True):
         made = [one for one in outcome if not isinstance(one, str)]
-        reasons = [one for one in outcome if isinstance(one, str)]
-        if len(outcome) > 1:
-            parts.save_pieces(recipe, name, made, reasons)
-        elif made:
-            finished, audio = made[0]
-            parts.save(recipe, name, Part(finished=finished), audio)
-        else:
-            parts.save(recipe, name, Part(rejected=reasons[0]))
+        keep(parts.files(name, made, [one for one in outcome if isinstance(one, str)]))
