@@ -384,7 +384,7 @@ class Train(Section):
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "linear"  # after the warm-up
     max_steps: PositiveInt = 1000  # optimiser steps
     batch_s: PositiveFloat = 60.0  # seconds of audio in a batch
     accumulate: PositiveInt = 1  # batches in an optimiser step
@@ -393,6 +393,10 @@ class Train(Section):
     validate_every: PositiveInt = 200  # optimiser steps
     save_every: PositiveInt = 200  # optimiser steps
     keep_checkpoints: PositiveInt = 2
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of a moving average of the weights, tried at validation
+    checkpointing: bool = False  # of activations: less memory, a third more time
+    compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU
+    max_bad_steps: int = Field(10, ge=0)  # whose loss is not a number and that are left out, before giving up
     patience: PositiveInt | None = None  # validations without a better loss before stopping
     probe: Probe | None = Probe()
     wandb: Wandb = Wandb()

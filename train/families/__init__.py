@@ -49,6 +49,9 @@ class Family(Protocol):
     def loss(self, batch: dict[str, Any]) -> Any:
         """Mean loss of a batch, a scalar tensor."""
 
+    def weight(self, batch: dict[str, Any]) -> float:
+        """How many frames, labels or utterances that mean is over."""
+
     def voice(self, samples: Samples) -> Samples:
         """What the family knows of a speaker: float32 (d,); empty for recognisers."""
 

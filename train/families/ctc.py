@@ -84,6 +84,9 @@ class Ctc:
         loss: torch.Tensor = self.model(**batch).loss
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return len(batch["labels"])
+
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)
 

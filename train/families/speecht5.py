@@ -110,6 +110,9 @@ class SpeechT5:
             loss: torch.Tensor = self.model(**batch, use_cache=False).loss
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"][..., 0] != -100).sum())
+
     def voice(self, samples: Samples) -> Samples:
         """X-vector of `train.speaker_encoder`, or 64 statistics followed by zeros; of unit length."""
         if self._encoder_name:

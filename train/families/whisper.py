@@ -98,6 +98,9 @@ class Whisper:
         loss: torch.Tensor = self.model(**batch).loss
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"] != -100).sum())
+
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)
 
