@@ -356,6 +356,17 @@ class Lora(Section):
     dropout: Share = 0.05
     targets: list[str] | None = None  # module name endings; null: the family's own
     new_tokens: bool = True  # add letters the base's tokenizer lacks and train their rows
+    rslora: bool = False  # scale by alpha / sqrt(r): a high rank learns more (Kalajdzievski 2023)
+    dora: bool = False  # size and direction of the weights apart (Liu et al. 2024); slower
+    pissa: bool = False  # begin with the base's largest directions (Meng et al. 2024)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.dora and self.pissa:
+            raise ValueError(
+                "`dora` and `pissa` do not go together: what PiSSA takes from the base cannot be given back"
+            )
+        return self
 
 
 class Probe(Section):
@@ -376,6 +387,7 @@ class Train(Section):
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
     method: Literal["lora", "full"] = "lora"
+    quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
@@ -409,6 +421,12 @@ class Train(Section):
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
         if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.quantise and self.method == "full":
+            raise ValueError("`quantise` is for `method: lora`: weights of 4 or 8 bits cannot be trained")
+        if self.quantise and self.family in ("fastspeech2", "vits"):
+            raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
+        if self.quantise and self.lora.pissa:
+            raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
         if self.family != "whisper" and self.window_s != 30:
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 from train.speech import Front, from_log10, griffin_lim, voice_statistics
 
 # A skipped layer has no attention for the guided loss to look at, and breaks training on several devices.
@@ -49,7 +49,9 @@ class SpeechT5:
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         base, revision = settings.base, settings.revision
         if base:
-            self.model = pretrained_model(SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP)
+            self.model = pretrained_model(
+                SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP, **quantised(settings)
+            )
             self.features = pretrained(SpeechT5FeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
             self.tokenizer = pretrained(SpeechT5Tokenizer.from_pretrained, source, at)
