@@ -303,6 +303,22 @@ def test_withdrawn_clips_leave_no_trace(ledger: Ledger, tmp_path: Path) -> None:
     assert len(list((ask.folder("prepare") / "versions").iterdir())) == 1
 
 
+def test_a_consent_withdrawn_while_a_run_is_at_work_counts(ledger: Ledger, tmp_path: Path) -> None:
+    gone, whole = next(ledger.clips()), ledger.audio
+
+    def withdrawn(clip: records.Clip, purpose: str) -> tuple[NDArray[np.float32], int]:
+        if len(ledger.read) == 4:  # when the clip, which comes first, is done
+            ledger.granted[gone.id].clear()
+        return whole(clip, purpose)
+
+    ledger.audio = withdrawn  # type: ignore[method-assign]
+    ask = recipe(tmp_path)
+    assert script.main(ask) == 0
+    rows = [row["clip"] for split in dataset.open_dataset(ask).values() for row in split]
+    assert gone.id not in rows and len(rows) == len(kept(ask)) == 5
+    assert [row.reason for row in dataset.read_rejected(ask)] == ["consent does not cover tts_clone"]
+
+
 def test_when_nobody_allows_it_any_more_the_dataset_goes(ledger: Ledger, tmp_path: Path) -> None:
     ask = recipe(tmp_path)
     script.main(ask)
