@@ -363,6 +363,10 @@ class Prepare(Section):
     text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
+    executor: Literal["local", "ray"] = "local"  # this machine, or the Ray cluster that it belongs to
+    parts: Annotated[str, Field(min_length=1), AfterValidator(_without_password)] | None = (
+        None  # where finished clips are kept: a URL that fsspec knows; null: the work folder
+    )
 
     @model_validator(mode="after")
     def _durations_in_order(self) -> Self:
