@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
-from prepare import dataset, parts, text, verify
+from prepare import dataset, parts, same, text, verify
 from prepare.parts import Finished, Refusal
 from prepare.split import Said, divide
 from prepare.unseen import sentences
@@ -128,7 +128,7 @@ def show(faults: list[Rejected], left_out: list[Rejected]) -> None:
         print(f"... and {len(faults) - _SHOWN} more", file=sys.stderr)
     for kind, count in Counter(row.reason.partition(":")[0] for row in faults).most_common():
         print(f"rejected: {count} × {kind}")
-    for reason, count in Counter(row.reason for row in left_out).most_common():
+    for reason, count in Counter(row.reason.partition(":")[0] for row in left_out).most_common():
         print(f"left out: {count} × {reason}")
 
 
@@ -146,9 +146,10 @@ def arrange(
         name: people[clip.speaker] if ledger.permit(clip, "profile_data") else None for name, clip in clips.items()
     }
     settings = recipe.prepare.split
+    alone, again = same.once_each(recipe.prepare, clips, finished)
     said = {
-        name: Said(clip.speaker, finished[name].text_normalized, stratum(clip, told[name], settings))
-        for name, clip in clips.items()
+        name: Said(clips[name].speaker, done.text_normalized, stratum(clips[name], told[name], settings))
+        for name, done in alone.items()
     }
     try:
         if not finished:
@@ -161,8 +162,8 @@ def arrange(
     rows = {}
     for name, split in splits.items():
         allowed = [purpose for purpose in PURPOSES if ledger.permit(clips[name], purpose)]
-        rows[name] = utterance(name, clips[name], told[name], finished[name], split, allowed)
-    apart = [rejected(clips[name], why, finished[name].quality) for name, why in reasons.items()]
+        rows[name] = utterance(name, clips[name], told[name], alone[name], split, allowed)
+    apart = [rejected(clips[name], why, finished[name].quality) for name, why in (again | reasons).items()]
     return rows, apart
 
 
@@ -176,12 +177,9 @@ def stratum(clip: records.Clip, person: Speaker | None, settings: SplitBy) -> tu
 def utterance(
     name: str, clip: records.Clip, person: Speaker | None, done: Finished, split: Split, allowed: list[Purpose]
 ) -> Utterance:
-    """A row of the dataset, without its audio.
-
-    `name`: of its part; pieces of one clip go by number. `person`: None where facts about them may not be used.
-    """
+    """A row of the dataset, without its audio. `person`: None where facts about them may not be used."""
     return Utterance(
-        id=clip.id + name.removeprefix(parts.clip_of(name)),
+        id=parts.identity(name, clip),
         clip=clip.id,
         speaker=clip.speaker,
         dialect=clip.dialect if person else None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from collect.ledger import Ledger
-from prepare import align, clicks, dataset, limits, noise, quality, steps, text, voice
+from prepare import align, clicks, dataset, limits, noise, quality, segments, steps, text, voice
 from prepare.clip import Clip, Reject, Unread
 from prepare.fingerprint import fingerprint
 from prepare.parts import Finished, Refusal
@@ -90,10 +90,16 @@ def _aligned(
     stretches = [align.Stretch(0, len(clip.words))]
     if clip.utterance.duration_s > settings.max_duration_s:
         pad_s = settings.vad.pad_s if settings.vad else _PAD_S
-        stretches = align.stretches(aligned, settings.align.min_pause_s, settings.max_duration_s, pad_s)
+        how, most_s = settings.align, settings.max_duration_s
+        stretches = segments.stretches(aligned.words, how.min_pause_s, most_s, pad_s, how.join_below_s)
     for stretch in stretches:
         sound = steps.cut(clip.utterance, stretch.begin_s, stretch.end_s)
-        words = align.moved(aligned.words[stretch.first : stretch.last], stretch.begin_s)
+        begin_s = stretch.begin_s
+        if settings.edge_silence_s is not None and len(stretches) > 1 and sound.speech:
+            speech_s = sound.speech[0][0]
+            sound = steps.set_edges(voice.reach_edges(sound), settings.edge_silence_s)
+            begin_s += speech_s - settings.edge_silence_s
+        words = align.moved(aligned.words[stretch.first : stretch.last], begin_s)
         reasons = align.faults(aligned, settings.align, stretch)
         if reason := align.crop_fault(recogniser, steps.resample(sound, RATE_HZ).samples, words, settings.align):
             reasons.append(reason)

@@ -32,6 +32,7 @@ _STEPS = (
     "noise.py",
     "quality.py",
     "reverberation.py",
+    "segments.py",
     "steps.py",
     "voice.py",
 )
@@ -91,6 +92,11 @@ def key(recipe: Recipe, clip: records.Clip) -> str:
 def clip_of(name: str) -> str:
     """The name of the part that a piece belongs to; any other part's own."""
     return name.partition("-")[0]
+
+
+def identity(name: str, clip: records.Clip) -> str:
+    """The id of the utterance that a part or piece holds; pieces of one clip go by number."""
+    return clip.id + name.removeprefix(clip_of(name))
 
 
 def utterances(recipe: Recipe, name: str) -> tuple[dict[str, Finished], list[Refusal]] | None:

@@ -132,7 +132,7 @@ class Utterance(Row):
     duration_s: float = Field(gt=0)
     words: list[Word] = []  # of `text_normalized`; none without prepare.align
     quality: Quality
-    flags: list[str] = []  # what was found in the transcript or its alignment, where the recipe keeps such clips
+    flags: list[str] = []  # what was found in the transcript, its alignment or the sound, where such clips are kept
     split: Split
 
 

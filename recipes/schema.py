@@ -259,8 +259,8 @@ class Vad(Section):
 class SpeakingRate(Section):
     """How fast a transcript may be said: letters of the normalised text a second of speech, pauses left out."""
 
-    min_letters_per_s: float = Field(4.0, ge=0)  # fewer: words are missing in the transcript
-    max_letters_per_s: PositiveFloat = 25.0  # more: words are missing in the recording
+    min_letters_per_s: float = Field(5.0, ge=0)  # fewer: words are missing in the transcript
+    max_letters_per_s: PositiveFloat = 20.0  # more: words are missing in the recording
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -329,6 +329,7 @@ class Align(Section):
     crop_words: PositiveInt | None = 2  # how many of the weakest words are cut out and recognised again
     crop_max_cer: PositiveFloat = 0.75
     min_pause_s: PositiveFloat = 0.2  # between words: where a recording beyond prepare.max_duration_s may be cut
+    join_below_s: PositiveFloat | None = 1.0  # shorter stretches of such a recording join a neighbour; null: none do
     mfa: Mfa | None = None
 
 
@@ -340,13 +341,9 @@ class Prepare(Section):
     rate_hz: PositiveInt = 16_000
     high_pass_hz: PositiveFloat | None = 50.0  # below it, and an offset (DC), is no speech; null: left as it is
     repair_clicks: bool = False  # clicks are interpolated from the sound around them
-    noise_reduction_db: PositiveFloat | None = (
-        None  # steady noise is turned down by at most so much; null: not at all
-    )
+    noise_reduction_db: PositiveFloat | None = None  # steady noise is turned down by so much at most; null: not
     vad: Vad | None = Vad()
-    edge_silence_s: float | None = Field(
-        None, ge=0
-    )  # exactly so much before and after speech; null: vad.pad_s at most
+    edge_silence_s: float | None = Field(None, ge=0)  # exactly so much around speech; null: vad.pad_s at most
     loudness_lufs: float | None = Field(-23.0, lt=0)  # ITU-R BS.1770, of the whole utterance
     active_level_dbov: float | None = Field(None, lt=0)  # ITU-T P.56, of speech without its pauses, instead
     min_duration_s: PositiveFloat = 0.5
@@ -357,7 +354,7 @@ class Prepare(Section):
     min_bandwidth_hz: PositiveFloat | None = None  # recordings without sound so high are rejected
     max_t60_s: PositiveFloat | None = None  # reverberation time; recordings of rooms that ring longer are rejected
     speaking_rate: SpeakingRate | None = None  # limits
-    same_audio: Answer | None = "reject"  # to a sound that is in the dataset already; null: not looked for
+    same_audio: Answer | None = "flag"  # to a sound that is in the dataset already; null: not looked for
     max_same_text: PositiveInt | None = None  # utterances that say the same sentence; null: any number
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
     align: Align | None = None  # null: no word times, and long recordings are rejected
