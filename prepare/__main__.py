@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
-from prepare import dataset, parts, rating, text, verify, voices
+from prepare import dataset, parts, rating, same, text, verify, voices
 from prepare.manifest import Entry, Kind, Manifest
-from prepare.parts import Finished
+from prepare.parts import Finished, Refusal
 from prepare.split import Said, divide
 from prepare.unseen import sentences
 from prepare.workers import batches, finish
@@ -42,6 +42,7 @@ def main(recipe: Recipe) -> int:
         gather(recipe, manifest)
         give_up(manifest, unread)
         judge(ledger, recipe, manifest)
+        once_each(recipe, manifest)
         show(manifest, "fault")
         show(manifest, "left out")
         arrange(ledger, recipe, manifest)
@@ -111,7 +112,7 @@ def gather(recipe: Recipe, manifest: Manifest) -> None:
 def give_up(manifest: Manifest, unread: dict[str, str]) -> None:
     """Clips without a part have a fault. `unread`: reasons by part."""
     for name, clip in manifest.waiting():
-        manifest.became(name, clip, {}, [unread.get(name, "lost: run the same command again")])
+        manifest.became(name, clip, {}, [Refusal(reason=unread.get(name, "lost: run the same command again"))])
 
 
 def judge(ledger: Ledger, recipe: Recipe, manifest: Manifest) -> None:
@@ -124,11 +125,21 @@ def judge(ledger: Ledger, recipe: Recipe, manifest: Manifest) -> None:
     settle(manifest, asked, *voices.judge(ledger, recipe, {entry.name: entry.clip for entry in asked}, made))
 
 
-def settle(manifest: Manifest, some: list[Entry], stay: dict[str, Finished], reasons: dict[str, str]) -> None:
+def once_each(recipe: Recipe, manifest: Manifest) -> None:
+    """Sounds and sentences that are there already are flagged or left out, as the recipe says."""
+    if recipe.prepare.same_audio or recipe.prepare.max_same_text:
+        every = list(manifest.entries())  # each is compared with all
+        clips, made = {one.name: one.clip for one in every}, {one.name: one.finished for one in every}
+        settle(manifest, every, *same.once_each(recipe.prepare, clips, made), kind="apart")
+
+
+def settle(
+    manifest: Manifest, some: list[Entry], stay: dict[str, Finished], reasons: dict[str, str], kind: Kind = "fault"
+) -> None:
     """Note what utterances became, or why they are in no dataset; both by the names of their parts."""
     for entry in some:
         if entry.name in reasons:
-            manifest.lose(entry, reasons[entry.name])
+            manifest.lose(entry, reasons[entry.name], kind)
         else:
             manifest.renew(entry, stay[entry.name])
 
@@ -137,7 +148,7 @@ def show(manifest: Manifest, kind: Kind) -> None:
     """How many clips there are for each reason; of those with a fault, the first ones by name."""
     reasons, faulty = Counter[str](), kind == "fault"
     for number, row in enumerate(manifest.rejected(kind)):
-        reasons[row.reason.partition(":")[0] if faulty else row.reason] += 1
+        reasons[row.reason.partition(":")[0]] += 1
         if faulty and number < _SHOWN:
             print(f"{row.source}: {row.reason}", file=sys.stderr)
     if faulty and reasons.total() > _SHOWN:

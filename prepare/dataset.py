@@ -114,7 +114,8 @@ def features() -> "datasets.Features":
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
     columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
-    return Features(columns | {"quality": dict.fromkeys(Quality.model_fields, real)})
+    figures = {name: whole if field.annotation is int else real for name, field in Quality.model_fields.items()}
+    return Features(columns | {"quality": figures})
 
 
 def mark(utterance: Utterance, digest: str) -> str:
@@ -284,7 +285,9 @@ def _write_rejected(path: Path, rejected: Iterable[Rejected], marks: Lines) -> N
     import pyarrow
     import pyarrow.parquet as parquet
 
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in Rejected.model_fields])
+    columns = dict.fromkeys(Rejected.model_fields, pyarrow.string())
+    columns["quality"] = features().arrow_schema.field("quality").type  # as the dataset's rows have it
+    schema = pyarrow.schema(columns.items())
     left = iter(rejected)
     with parquet.ParquetWriter(path, schema) as writer:
         while rows := list(islice(left, _REJECTED)):

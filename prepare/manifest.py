@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from prepare.parts import Finished, clip_of
+from prepare.parts import Finished, Refusal, clip_of
 from prepare.scratch import close, scratch
 from prepare.split import Said
-from recipes.records import Clip, Rejected, Split, Utterance
+from recipes.records import Clip, Quality, Rejected, Split, Utterance
 
 _AT_ONCE = 500  # rows in memory
 _TABLES = """
@@ -35,7 +35,13 @@ CREATE TABLE said (
     split TEXT,                  -- or else
     apart TEXT                   -- why it can be in none
 );
-CREATE TABLE rejected (kind TEXT NOT NULL, clip TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE rejected (
+    kind TEXT NOT NULL,
+    clip TEXT NOT NULL,
+    source TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    quality TEXT                 -- as far as it was measured
+);
 """
 
 # Not asked for or not allowed; something is wrong with it; no split can have it.
@@ -98,13 +104,13 @@ class Manifest:
         """Whether a clip that may be used has a part of this name."""
         return self._db.execute("SELECT 1 FROM clips WHERE name = ? AND permitted", (name,)).fetchone() is not None
 
-    def became(self, name: str, clip: Clip, made: Mapping[str, Finished], reasons: Iterable[str]) -> None:
-        """What became of a clip: utterances by the names of their parts, and reasons of what did not come through."""
+    def became(self, name: str, clip: Clip, made: Mapping[str, Finished], refused: Iterable[Refusal]) -> None:
+        """What became of a clip: utterances by the names of their parts, and what did not come through."""
         self._db.execute("UPDATE clips SET waits = 0 WHERE name = ?", (name,))
         query = "INSERT INTO utterances (clip, name, finished) SELECT number, ?, ? FROM clips WHERE name = ?"
         self._db.executemany(query, ((piece, done.model_dump_json(), name) for piece, done in made.items()))
-        for reason in reasons:
-            self.reject("fault", clip, reason)
+        for one in refused:
+            self.reject("fault", clip, one.reason, one.quality)
 
     # -------------------------------------------------- utterances
 
@@ -131,10 +137,10 @@ class Manifest:
             "UPDATE utterances SET finished = ? WHERE number = ?", (finished.model_dump_json(), entry.number)
         )
 
-    def lose(self, entry: Entry, reason: str) -> None:
-        """An utterance with a fault that was found late. The others of its clip stay."""
+    def lose(self, entry: Entry, reason: str, kind: Kind) -> None:
+        """An utterance that is in no dataset for what was found late. The others of its clip stay."""
         self._db.execute("DELETE FROM utterances WHERE number = ?", (entry.number,))
-        self.reject("fault", entry.clip, reason)
+        self.reject(kind, entry.clip, reason, entry.finished.quality)
 
     def drop(self, entry: Entry, reason: str) -> None:
         """Leave out an utterance, with the others of its clip."""
@@ -157,11 +163,12 @@ class Manifest:
         )
         self._db.executemany("UPDATE said SET apart = ? WHERE number = ?", ((why, n) for n, why in apart.items()))
         query = (
-            "SELECT c.clip, s.apart FROM utterances u JOIN clips c ON c.number = u.clip JOIN said s "
+            "SELECT c.clip, s.apart, u.finished FROM utterances u JOIN clips c ON c.number = u.clip JOIN said s "
             "ON s.number = u.said WHERE s.apart IS NOT NULL ORDER BY u.clip, u.number"
         )
-        for clip, reason in self._db.execute(query):
-            self.reject("apart", Clip.model_validate_json(clip), reason)
+        for clip, reason, finished in self._db.execute(query):
+            done = Finished.model_validate_json(finished)
+            self.reject("apart", Clip.model_validate_json(clip), reason, done.quality)
 
     def lines(self) -> Iterator[Line]:
         """The rows of the dataset, in the ledger's order."""
@@ -172,6 +179,7 @@ class Manifest:
         for name, clip, finished, facts, split in self._db.execute(query):
             whose, done = json.loads(clip), json.loads(finished)
             audio = done.pop("audio")
+            del done["sound"]
             mine = {
                 "id": whose["id"] + name.removeprefix(clip_of(name)),
                 "clip": whose["id"],
@@ -190,18 +198,20 @@ class Manifest:
 
     # -------------------------------------------------- what is not in the dataset
 
-    def reject(self, kind: Kind, clip: Clip, reason: str) -> None:
-        """A clip or a part of one that is not in the dataset."""
-        self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", (kind, clip.id, clip.source, reason))
+    def reject(self, kind: Kind, clip: Clip, reason: str, figures: Quality | None = None) -> None:
+        """A clip or a part of one that is not in the dataset, with its `figures` where it was measured."""
+        row = kind, clip.id, clip.source, reason, figures and figures.model_dump_json()
+        self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?, ?)", row)
 
     def rejected(self, kind: Kind | None = None) -> Iterator[Rejected]:
         """Those of a kind, or all: left out, with a fault (by their files), apart."""
         query = (
-            "SELECT clip, source, reason FROM rejected WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind = 'apart', "
-            "kind = 'fault', CASE kind WHEN 'fault' THEN source END, rowid"
+            "SELECT clip, source, reason, quality FROM rejected WHERE ?1 IS NULL OR kind = ?1 "
+            "ORDER BY kind = 'apart', kind = 'fault', CASE kind WHEN 'fault' THEN source END, rowid"
         )
-        for clip, source, reason in self._db.execute(query, (kind,)):
-            yield Rejected(clip=clip, source=source, reason=reason)
+        for clip, source, reason, figures in self._db.execute(query, (kind,)):
+            measured = Quality.model_validate_json(figures) if figures else None
+            yield Rejected(clip=clip, source=source, reason=reason, quality=measured)
 
     def _some_at_a_time(self, query: str) -> Iterator[Any]:
         """Rows of a query whose first column is their number; between them, others may be written."""

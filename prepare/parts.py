@@ -20,11 +20,27 @@ from recipes import provenance, records
 from recipes.records import Language, Quality, Row, Word
 from recipes.schema import Recipe, UserError
 
-_LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
+_LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "scipy", "silero-vad", "soundfile", "soxr")
+# What decides what a clip becomes, beside the text front-ends.
+_STEPS = (
+    "active_level.py",
+    "chain.py",
+    "clicks.py",
+    "clip.py",
+    "fingerprint.py",
+    "limits.py",
+    "noise.py",
+    "quality.py",
+    "reverberation.py",
+    "segments.py",
+    "steps.py",
+    "voice.py",
+)
 # Settings that choose among clips or arrange utterances, and do not touch what a clip becomes.
 _ELSEWHERE = {
     *("purpose", "also_for", "languages", "speakers", "split"),
-    *("workers", "executor", "parts", "mos", "voices"),
+    *("same_audio", "max_same_text", "mos", "voices"),
+    *("workers", "executor", "parts"),
 }
 
 
@@ -39,6 +55,7 @@ class Finished(Row):
     duration_s: float
     words: list[Word]
     quality: Quality
+    sound: str  # what it is known by: prepare.fingerprint
     audio: str
 
 
@@ -52,17 +69,30 @@ class Rated(Row):
     bak: float | None = None
 
 
-class Part(Row):
-    """What a clip became: `finished`, `rejected` with the reason, or `pieces` that are parts of their own.
+class Refusal(Row):
+    """Why a clip or a stretch of one is no utterance, and what had been measured on it by then."""
 
-    A piece is named `NAME-01` and so on; reasons of stretches that could not be used are in `dropped`.
+    reason: str
+    quality: Quality | None = None
+
+
+class Part(Row):
+    """What a clip became: `finished`, `rejected`, or `pieces` that are parts of their own.
+
+    A piece is named `NAME-01` and so on; stretches that could not be used are in `dropped`.
     """
 
     finished: Finished | None = None
     rated: Rated | None = None
-    rejected: str | None = None
+    rejected: Refusal | None = None
     pieces: int | None = None
-    dropped: list[str] = Field(default_factory=list)
+    dropped: list[Refusal] = Field(default_factory=list)
+
+    @property
+    def quality(self) -> Quality | None:
+        """The figures of a clip that became one utterance or none."""
+        found = self.finished or self.rejected
+        return found.quality if found else None
 
 
 def namer(recipe: Recipe) -> Callable[[records.Clip], str]:
@@ -78,12 +108,17 @@ def namer(recipe: Recipe) -> Callable[[records.Clip], str]:
     return name
 
 
-Outcome = tuple[dict[str, Finished], list[str]]
+Outcome = tuple[dict[str, Finished], list[Refusal]]
 
 
 def clip_of(name: str) -> str:
     """The name of the part that a piece belongs to; any other part's own."""
     return name.partition("-")[0]
+
+
+def identity(name: str, clip: records.Clip) -> str:
+    """The id of the utterance that a part or piece holds; pieces of one clip go by number."""
+    return clip.id + name.removeprefix(clip_of(name))
 
 
 def store(recipe: Recipe) -> Store:
@@ -92,7 +127,7 @@ def store(recipe: Recipe) -> Store:
 
 
 def outcomes(recipe: Recipe, names: Sequence[str]) -> dict[str, Outcome]:
-    """What became of clips: utterances by the names of part or pieces, and reasons of what did not come through.
+    """What became of clips: utterances by the names of part or pieces, and what did not come through.
 
     Those that are not finished, or damaged, are not in it.
     """
@@ -111,15 +146,15 @@ def outcomes(recipe: Recipe, names: Sequence[str]) -> dict[str, Outcome]:
     return became
 
 
-def files(name: str, made: Sequence[tuple[Finished, bytes]], reasons: Sequence[str]) -> dict[str, bytes]:
-    """A clip's part as a file by its name; of several utterances, their pieces first. `reasons`: of the rest."""
-    if len(made) == 1 and not reasons:
+def files(name: str, made: Sequence[tuple[Finished, bytes]], refused: Sequence[Refusal]) -> dict[str, bytes]:
+    """A clip's part as a file by its name; of several utterances, their pieces first. `refused`: the rest."""
+    if len(made) == 1 and not refused:
         [(finished, audio)] = made
         return {name: _file(Part(finished=finished), audio)}
-    if made or len(reasons) > 1:
+    if made or len(refused) > 1:
         pieces = {f"{name}-{n:02}": _file(Part(finished=done), audio) for n, (done, audio) in enumerate(made, 1)}
-        return {**pieces, name: _file(Part(pieces=len(made), dropped=list(reasons)))}
-    return {name: _file(Part(rejected=reasons[0]))}
+        return {**pieces, name: _file(Part(pieces=len(made), dropped=list(refused)))}
+    return {name: _file(Part(rejected=refused[0]))}
 
 
 def load(recipe: Recipe, name: str) -> Part | None:
@@ -205,9 +240,8 @@ def _recogniser(model: str) -> str:
 def code() -> str:
     """Digest of the source that decides what a clip becomes, and of the libraries under it."""
     here = Path(__file__).parent
-    names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
     text = (path for path in (here / "text").rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
-    sources = [*(here / name for name in names), *sorted(text)]
+    sources = [*(here / name for name in _STEPS), *sorted(text)]
     return provenance.digest([*map(provenance.file_digest, sources), *_versions(_LIBRARIES)])
 
 

@@ -20,6 +20,7 @@ from collect.ledger import Ledger, open_ledger
 from prepare import chain, parts
 from prepare.chain import Ready, Sounds, ready
 from prepare.clip import Reject, Unread
+from prepare.parts import Refusal
 from recipes import records
 from recipes.schema import Prepare, Recipe
 
@@ -148,7 +149,7 @@ def work(batch: Batch, settings: Prepare, sounds: Sounds, keep: Keep) -> dict[st
         except Unread as reason:
             unread[name] = str(reason)
         except Reject as reason:
-            keep(parts.files(name, [], [str(reason)]))
+            keep(parts.files(name, [], [Refusal(reason=str(reason), quality=reason.quality)]))
         if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
             _end(waiting, settings, keep)
             waiting.clear()
@@ -158,5 +159,5 @@ def work(batch: Batch, settings: Prepare, sounds: Sounds, keep: Keep) -> dict[st
 
 def _end(waiting: dict[str, Ready], settings: Prepare, keep: Keep) -> None:
     for name, outcome in zip(waiting, chain.finish(list(waiting.values()), settings), strict=True):
-        made = [one for one in outcome if not isinstance(one, str)]
-        keep(parts.files(name, made, [one for one in outcome if isinstance(one, str)]))
+        made = [one for one in outcome if not isinstance(one, Refusal)]
+        keep(parts.files(name, made, [one for one in outcome if isinstance(one, Refusal)]))
