@@ -17,10 +17,11 @@ from prepare.text.insertions import is_insertion
 from prepare.text.rules import read
 from prepare.text.variants import keys
 
-SURE = 0.85  # confidence from which a word is written in Arabic script
+SURE = 0.87  # confidence from which a word is written in Arabic script
 # Weights, against the costs of the table: set by the likelihood of the words seen (benchmarks/arabizi_gold.tsv).
-_CHEAPER: dict[lexicon.Known, float] = {"word": 4.7, "inflected": 1.75, "unknown": 0.0}
-_SHARPNESS = 1.1
+_CHEAPER: dict[lexicon.Known, float] = {"word": 3.6, "inflected": 1.4, "unknown": 0.0}
+_SHARPNESS = 1.12
+_STRANGE = 3.3  # mean surprise of a letter, in nats, that one known word in a thousand is above
 _WORD = re.compile(r"[A-Za-z0-9À-ɏ]+(?:['’][A-Za-z0-9À-ɏ]+)*['’]?")
 
 
@@ -75,12 +76,20 @@ def read_word(word: str) -> Guess:
     best: dict[str, str] = {}
     key_of = keys(costs, "ary-Arab")
     least = min(costs.values())
-    for reading, cost in sorted(costs.items(), key=lambda item: item[1]):
-        groups[key_of[reading]] += math.exp((least - cost) * _SHARPNESS)
+    # Of accepted spellings, one that is listed; then the cheapest.
+    for reading in sorted(costs, key=lambda one: (one not in lexicon.words(), costs[one])):
+        groups[key_of[reading]] += math.exp((least - costs[reading]) * _SHARPNESS)
         best.setdefault(key_of[reading], reading)
     ranked = sorted(groups, key=groups.__getitem__, reverse=True)
     confidence = groups[ranked[0]] / sum(groups.values())
+    if lexicon.known(ranked[0]) == "unknown" and _surprise(best[ranked[0]]) > _STRANGE:
+        confidence /= 2  # a name, a slip, another language
     return Guess(best[ranked[0]], confidence, tuple(best[key] for key in ranked[1:6]))
+
+
+def _surprise(word: str) -> float:
+    """Of a letter of the word, on average."""
+    return lexicon.letters().surprise("", word + "$") / (len(word) + 1)
 
 
 def _weighed(costs: dict[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from prepare.text.lexicon import letters
 from prepare.text.rules import read
 
-LETTERS = 0.31  # what a nat of the letter model weighs against the costs of the table
+LETTERS = 0.34  # what a nat of the letter model weighs against the costs of the table
 _KEPT = 120  # readings kept at each letter
 _VOWELS = set("aeiouyéèAEIOUY'2")
 _CONSONANT = "(kh|gh|ch|sh|th|dh|[^aeiouyéè])"
@@ -55,7 +55,7 @@ def _options(word: str, at: int, table: Any) -> list[tuple[int, dict[str, float]
     options: dict[str, float] = table["letters"].get(sign, {})
     if at == 0:
         start = next((word[:long] for long in (4, 3, 2) if long > after and word[:long] in table["start"]), "")
-        if start and word[len(start) : len(start) + 1] not in _VOWELS:
+        if start and word[len(start) : len(start) + 1] not in _VOWELS | {start[-1]}:
             return [(len(start), table["start"][start])]
         options = _at_start(word, sign, after, doubled, options, table)
     elif sign in table["last"] and _is_last_vowel(word, after, table):

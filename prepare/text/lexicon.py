@@ -26,7 +26,7 @@ def known(key: str) -> Known:
     if key in _keys():
         return "word"
     for start in range(min(len(key), _LONGEST_BEFORE) + 1):
-        kinds = [kind for kind in ("noun", "verb") if key[:start] in _BEFORE[kind]]
+        kinds = [kind for kind, some in _BEFORE.items() if key[:start] in some]
         for end in range(len(key), max(start + 2, len(key) - _LONGEST_AFTER - 1), -1) if kinds else ():
             after = key[end:]
             if any(after in _AFTER[kind] for kind in kinds) and _is_stem(key[start:end], key[:start], after):
@@ -38,11 +38,7 @@ def _is_stem(stem: str, before: str, after: str) -> bool:
     """Whether a known word, or the stem of a verb or a feminine noun, stands between particles and endings."""
     if stem in _keys() or (after and stem + "ا" in _keys()):  # مدرست.. of مدرسا, مش.. of مشا
         return True
-    if before[-1:] in _PERSONS:
-        if len(stem) == 3 and stem[1] in "وي" and f"{stem[0]}ا{stem[2]}" in _keys():
-            return True  # يشوف of شاف
-        return stem[-1] == "ي" and stem[:-1] + "ا" in _keys()  # يمشي of مشا
-    return False
+    return before[-1:] in _PERSONS and stem[-1] == "ي" and stem[:-1] + "ا" in _keys()  # يمشي of مشا
 
 
 @cache
@@ -70,8 +66,9 @@ def _joined(*parts: Iterable[str]) -> frozenset[str]:
 _PERSONS = ("ن", "ت", "ي")
 _TENSES = ("", "ك", "غ", "ت", "تا", "ا")  # كنمشي, غنمشي, تنمشي, and أنمشي of the south
 _BEFORE = {
-    "noun": _joined(("", "و"), ("", "ل", "ف", "ب", "د", "فل", "بل", "دل", "ع", "عل", "ها", "م", "ما")),
-    "verb": _joined(("", "و", "ش", "لي", "ا"), ("", "م", "ما"), _TENSES, ("", *_PERSONS)),
+    "noun": _joined(("", "و"), ("", "ل", "ف", "ب", "د", "فل", "بل", "دل", "ع", "عل", "ها", "ما")),
+    "verb": _joined(("", "و", "ش", "لي"), ("", "ما"), _TENSES, ("", *_PERSONS)) - {"ش"},
+    "not": _joined(("", "و"), ("م",), _TENSES, ("", *_PERSONS)),
 }
 _OBJECTS = ("", "ني", "ك", "ها", "هم", "كم", "نا", "و", "ه", "ي")
 _DATIVES = ("", "لي", "ليا", "لك", "ليك", "لو", "ليه", "ليها", "لينا", "لنا", "ليكم", "ليهم", "لهم")
@@ -79,8 +76,9 @@ _AFTER = {
     "noun": _joined(("", "ت"), _OBJECTS, ("", "ش")) | _joined(("ا", "ات", "ين", "يا", "يات", "ان", "تين"), ("", "ش")),
     "verb": _joined(("", "ت", "تي", "تو", "نا", "و", "ي", "ا"), _OBJECTS, _DATIVES, ("", "ش")),
 }
-_LONGEST_BEFORE = max(map(len, _BEFORE["noun"] | _BEFORE["verb"]))
-_LONGEST_AFTER = max(map(len, _AFTER["noun"] | _AFTER["verb"]))
+_AFTER["not"] = frozenset(ending for ending in _AFTER["noun"] | _AFTER["verb"] if ending.endswith("ش"))
+_LONGEST_BEFORE = max(len(particle) for some in _BEFORE.values() for particle in some)
+_LONGEST_AFTER = max(len(ending) for some in _AFTER.values() for ending in some)
 
 
 # ---------------------------------------------------------------- letters
