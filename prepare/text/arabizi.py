@@ -1,8 +1,9 @@
 """Arabizi → Arabic script, with how sure it is. An unsure word is kept as it was written and listed for an annotator.
 
-Every reading of a word's signs has a cost (`arabizi_signs.py`); a model of the letters of Darija's words, and whether a reading is a word with its particles and endings (`lexicon.py`), make it dearer or cheaper.
-Readings that are accepted spellings of one word stand together. The confidence is the share of the best such group:
-a noisy-channel model (Brill and Moore, ACL 2000) in small.
+Every reading of a word's signs has a cost (`arabizi_signs.py`): the likelier its letters in words of Darija, the
+cheaper, and cheaper still where it is a known word with particles and endings (`lexicon.py`). Readings that are
+accepted spellings of one word stand together. The confidence is the share of the best such group: a noisy-channel
+model (Brill and Moore, ACL 2000) in small.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Every reading of the signs of Arabizi in Arabic letters, with what it costs: `tables/arabizi.yaml` and a letter model."""
+"""Every reading of the signs of Arabizi in Arabic letters, and its cost by a table and a letter model."""
 
 import math
 import re
@@ -13,7 +13,6 @@ _KEPT = 120  # readings kept at each letter
 _VOWELS = set("aeiouyéèAEIOUY'2")
 _CONSONANT = "(kh|gh|ch|sh|th|dh|[^aeiouyéè])"
 _VOCALISED = re.compile(rf"(?:{_CONSONANT}\1?[aeiouyéè]+){{2,}}(?:{_CONSONANT}\2?)?")
-
 
 
 def shortened(word: str) -> str:
@@ -40,7 +39,9 @@ def readings(word: str) -> dict[str, float]:
                     longer = reading + sign
                     if total < states[at + size].get(longer, math.inf):
                         states[at + size][longer] = total
-    ended = {reading: cost + LETTERS * model.surprise(reading, "$") for reading, cost in states[-1].items() if reading}
+    ended = {
+        reading: cost + LETTERS * model.surprise(reading, "$") for reading, cost in states[-1].items() if reading
+    }
     return dict(sorted(ended.items(), key=lambda item: item[1])[:_KEPT])
 
 

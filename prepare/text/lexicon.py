@@ -1,6 +1,6 @@
 """Words of Darija in Arabic script: which are known, with particles and endings, and which letters follow which.
 
-Words are compared by their keys (`variants.key`), in which the article is ل, the present ك and every last ة or ى is ا.
+Words are compared by their keys (`variants.key`), in which the article is ل, the present ك, and a last ة or ى is ا.
 """
 
 import math
