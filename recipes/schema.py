@@ -281,6 +281,7 @@ class Text(Section):
     other_language: Answer | None = (
         "flag"  # Modern Standard Arabic, French or English instead of the tag's; null: not looked for
     )
+    foreign_words: Answer | None = "flag"  # in Greek or Cyrillic letters; kept, they are written in Latin ones
     emoji: Answer | None = None
     links: Answer | None = "reject"
     personal: Literal["reject", "flag", "mask"] | None = "reject"  # telephone numbers, CIN, RIB, e-mail, addresses
