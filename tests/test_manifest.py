@@ -31,7 +31,7 @@ def clip(number: int, speaker: str = "amina") -> Clip:
 def finished(text: str = "ⴰⵣⵓⵍ") -> Finished:
     facts: dict[str, Any] = {"text": text, "text_normalized": text, "language": "zgh-Tfng", "flags": [], "words": []}
     return Finished.model_validate(
-        facts | {"rate_hz": 16_000, "duration_s": 1, "quality": QUALITY, "audio": "digest"}
+        facts | {"rate_hz": 16_000, "duration_s": 1, "quality": QUALITY, "sound": "", "audio": "digest"}
     )
 
 
