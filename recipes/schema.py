@@ -25,10 +25,10 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
-RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
 Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
 ]
@@ -374,8 +374,10 @@ class Train(Section):
     method: Literal["lora", "full"] = "lora"
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
+    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. ary
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
@@ -405,6 +407,10 @@ class Train(Section):
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
+        if self.mms_adapter and (self.family != "ctc" or not self.base):
+            raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
+        if self.family != "pocket_tts" and self.codec:
+            raise ValueError("`codec` is for the family pocket_tts only")
         return self
 
     @property
