@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import CsmForConditionalGeneration, PreTrainedTokenizerFast
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters, pretrained, pretrained_model, quantised
 
 _EMBEDDING = "embed_text_tokens"
 _LETTERS = 300  # of a text spoken in one go: about 20 s
@@ -35,7 +35,10 @@ class Csm:
         if not settings.base:
             raise UserError("train.base: CSM needs a base model, for its codec and tokenizer if for nothing else")
         base, revision = settings.base, settings.revision
-        self.model = pretrained_model(CsmForConditionalGeneration, base, revision)
+        options = quantised(settings)
+        if options:
+            options["quantization_config"].llm_int8_skip_modules = ["codec_model", "lm_head"]
+        self.model = pretrained_model(CsmForConditionalGeneration, base, revision, **options)
         source, at = (str(processor), None) if processor else (base, revision)
         self.tokenizer = pretrained(PreTrainedTokenizerFast.from_pretrained, source, at)
         self.config = self.model.config
@@ -108,6 +111,9 @@ class Csm:
             inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False
         ).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"][..., 0] != -100).sum())
 
     def transcribe(self, samples: Samples, language: str) -> str:
         raise TypeError("CSM generates speech, it does not recognise it")

@@ -124,6 +124,9 @@ class PocketTts:
             loss = self.model(**batch, use_cache=False).loss
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float(batch["labels_mask"].sum())
+
     def transcribe(self, samples: Samples, language: str) -> str:
         raise TypeError("Pocket TTS generates speech, it does not recognise it")
 

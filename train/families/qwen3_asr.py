@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, answers, letters, pretrained, pretrained_model
+from train.families import Example, Samples, answers, letters, pretrained, pretrained_model, quantised
 
 _EMBEDDING = "language_model.embed_tokens"
 _BEFORE = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>"
@@ -38,7 +38,7 @@ class Qwen3Asr:
         if not settings.base:
             raise UserError("train.base: Qwen3-ASR needs a base model, for its tokenizer if for nothing else")
         base, revision = settings.base, settings.revision
-        self.model = pretrained_model(Qwen3ASRForConditionalGeneration, base, revision)
+        self.model = pretrained_model(Qwen3ASRForConditionalGeneration, base, revision, **quantised(settings))
         self.features = pretrained(Qwen3ASRFeatureExtractor.from_pretrained, base, revision)
         source, at = (str(processor), None) if processor else (base, revision)
         self.tokenizer = pretrained(PreTrainedTokenizerFast.from_pretrained, source, at)
@@ -72,6 +72,9 @@ class Qwen3Asr:
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch, use_cache=False).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"] != -100).sum())
 
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, VoxtralForConditionalGeneration, WhisperFeatureExtractor
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, answers, letters, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, answers, letters, pretrained, pretrained_model, quantised
 
 _EMBEDDING = "language_model.embed_tokens"
 _FRAMES_A_TOKEN = 8  # the encoder halves 100 frames a second, the projector takes four at a time: 12.5 tokens
@@ -33,7 +33,7 @@ class Voxtral:
         if not settings.base:
             raise UserError("train.base: Voxtral needs a base model, for its tokenizer if for nothing else")
         base, revision = settings.base, settings.revision
-        self.model = pretrained_model(VoxtralForConditionalGeneration, base, revision)
+        self.model = pretrained_model(VoxtralForConditionalGeneration, base, revision, **quantised(settings))
         self.features = pretrained(WhisperFeatureExtractor.from_pretrained, base, revision)
         # Not the library `mistral_common`, whose tokenizers take no new tokens: `tekken.json` is converted.
         source, at = (str(processor), None) if processor else (base, revision)
@@ -65,6 +65,9 @@ class Voxtral:
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch, use_cache=False).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"] != -100).sum())
 
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)
