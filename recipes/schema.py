@@ -71,6 +71,16 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _explained(value: Any) -> Any:
+    """A family that people will ask for, and why it is not there."""
+    if value == "voxtral_tts":
+        raise ValueError(
+            "Voxtral TTS cannot be trained: its published weights lack the encoder that turns recordings into codes, "
+            "and transformers has no class for it; csm and pocket_tts clone voices too"
+        )
+    return value
+
+
 RecipePath = Annotated[Path, BeforeValidator(_beside_recipe)]
 Source = Annotated[Path, BeforeValidator(_folder_or_hub)]
 ModelName = Annotated[str, Field(min_length=1), BeforeValidator(_model_beside_recipe)]
@@ -306,7 +316,7 @@ class Align(Section):
 
     model: ModelName
     revision: str | None = None  # commit, branch or tag of `model` on the hub
-    adapter: str | None = None  # language of an MMS model's adapter, e.g. ary
+    adapter: str | None = None  # language of an MMS model's adapter, e.g. shi
     delay_s: float = Field(0.0, ge=0)  # how much later than its sound the recogniser names a letter
     on_fault: Literal["reject", "flag"] = "reject"
     max_unknown_share: Share | None = 0.1  # of letters that the recogniser has no token for
@@ -378,7 +388,7 @@ class Wandb(Section):
 
 
 class Train(Section):
-    family: Family
+    family: Annotated[Family, BeforeValidator(_explained)]
     base: ModelName | None = None  # name on the hub or folder; null: from `config`
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
@@ -386,7 +396,7 @@ class Train(Section):
     quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
-    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. ary
+    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names

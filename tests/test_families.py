@@ -375,7 +375,7 @@ def test_letters_that_were_added_are_written_after_lora(opened: Opener, name: Na
         family.model.eval()
         return family.transcribe(samples_of(family, ROWS[3]), "zgh-Tfng").startswith(ROWS[3]["text"])
 
-    learn(family, ROWS[3:], 200, 3e-2, known)
+    learn(family, ROWS[3:], 100, 1e-2, known)
     assert known()
 
 
