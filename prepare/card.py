@@ -38,7 +38,7 @@ COLUMNS = {
     "rate_hz": "sampling rate",
     "duration_s": "seconds",
     "words": "word times with scores, where there is an alignment",
-    "quality": "loudness (LUFS), peak, SNR (dB), shares of clipped samples and of speech",
+    "quality": "loudness (LUFS), peak, SNR (dB), shares of clipped samples and of speech, DNSMOS ratings",
     "flags": "what was found in the transcript or its alignment, where such clips are kept",
     "split": "train, valid or test",
 }

@@ -106,6 +106,10 @@ class Quality(Row):
     snr_db: float
     clipped_share: float  # of samples, before preparation
     speech_share: float  # of the duration, by voice activity
+    mos_ovrl: float | None = None  # DNSMOS P.835, 1 to 5; none without prepare.mos
+    mos_sig: float | None = None
+    mos_bak: float | None = None
+    mos_p808: float | None = None
 
 
 class Utterance(Row):

@@ -329,6 +329,32 @@ class Align(Section):
     mfa: Mfa | None = None
 
 
+class Mos(Section):
+    """Ratings as listeners would give them, predicted by DNSMOS: 1 (bad) to 5; a limit of null rejects nothing."""
+
+    min_ovrl: float | None = Field(None, ge=1, le=5)  # P.835: the whole
+    min_sig: float | None = Field(None, ge=1, le=5)  # P.835: the voice itself
+    min_bak: float | None = Field(None, ge=1, le=5)  # P.835: what is behind it
+    min_p808: float | None = Field(None, ge=1, le=5)
+    when: Literal["always", "unsure"] = "always"  # unsure: the P.835 ratings only where P.808 leaves min_ovrl open
+    sure_margin: float = Field(1.2, ge=0)  # for `unsure`: P.808 so far above min_ovrl needs no P.835
+
+    @model_validator(mode="after")
+    def _unsure_of_one_limit(self) -> Self:
+        if self.when == "unsure" and (self.min_ovrl is None or self.min_sig or self.min_bak):
+            raise ValueError("`when: unsure` needs `min_ovrl`, and neither `min_sig` nor `min_bak`")
+        return self
+
+
+class Voices(Section):
+    """Whether a clip is by its speaker, by comparing voices: only of speakers who allow `voice_match`."""
+
+    min_own: float | None = Field(0.78, gt=0, lt=1)  # likeness to the speaker's other clips; below: another voice
+    min_within: float | None = Field(0.76, gt=0, lt=1)  # of a clip's two most unlike parts; below: two voices
+    same: float | None = Field(0.85, gt=0, lt=1)  # of two speakers; from here on, they may be one person
+    on_finding: Literal["flag", "reject"] = "flag"
+
+
 class Prepare(Section):
     purpose: Purpose  # clips whose speaker did not grant it never enter the dataset
     also_for: list[Purpose] = []  # nor those whose speaker did not grant these
@@ -341,10 +367,16 @@ class Prepare(Section):
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
+    mos: Mos | None = None  # null: not rated, which saves more time than all the other steps take
+    voices: Voices | None = None  # null: voices are not compared
     align: Align | None = None  # null: no word times, and long recordings are rejected
     text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
+    executor: Literal["local", "ray"] = "local"  # this machine, or the Ray cluster that it belongs to
+    parts: Annotated[str, Field(min_length=1), AfterValidator(_without_password)] | None = (
+        None  # where finished clips are kept: a URL that fsspec knows; null: the work folder
+    )
 
     @model_validator(mode="after")
     def _durations_in_order(self) -> Self:

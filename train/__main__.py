@@ -33,7 +33,9 @@ from train.probes import error_rate, probe
 def main(recipe: Recipe) -> None:
     # Numbers too small to matter slow a CPU down by a factor of several; before the first worker thread starts.
     torch.set_flush_denormal(True)
-    here = PartialState(timeout=timedelta(hours=12))  # that long others may wait while one encodes
+    # Accelerate looks for other processes on a CPU only where it is told that there is no GPU.
+    alone = "LOCAL_RANK" not in os.environ or torch.accelerator.is_available()
+    here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
         if finished(recipe):
