@@ -26,6 +26,7 @@ from tests.babble import babble
 from train import adapter
 from train.families import Example, Family, Samples, Skip, open_family
 from train.features import samples_of
+from train.loop import _recompute_activations
 
 NAMES: tuple[Name, ...] = (
     *("ctc", "whisper", "qwen3_asr", "voxtral"),
@@ -163,6 +164,31 @@ def test_lora_leaves_the_base_as_it_is_and_learns_all_the_same(opened: Opener, n
     assert after < before
     now = family.model.unload().state_dict()
     assert all(torch.equal(now[key], tensor) for key, tensor in frozen.items() if "num_batches" not in key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_is_made_and_learnt_in_half_precision(opened: Opener, name: Name) -> None:
+    family = opened(name)
+    examples = encoded(family, ROWS[2:])
+    family.model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = family.loss(family.collate(examples))
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", ["qwen3_asr", "voxtral", "csm", "pocket_tts"])
+def test_activations_can_be_computed_again(opened: Opener, name: Name) -> None:
+    losses = []
+    for again in (False, True):
+        family = opened(name)
+        lora = tiny.recipe(Path(), name, base="./base", lora={"dropout": 0.0}).train.lora
+        torch.manual_seed(1)
+        adapter.add_lora(family, lora, tiny.TEXTS)
+        if again:
+            _recompute_activations(family)
+        losses.append(learn(family, ROWS[2:], 2, 1e-2)[1])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
