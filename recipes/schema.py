@@ -25,7 +25,7 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "vits"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
 RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
@@ -377,6 +377,7 @@ class Train(Section):
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
+    adversarial: bool = False  # VITS: its decoder trains too, against a discriminator
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)
@@ -405,6 +406,8 @@ class Train(Section):
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
+        if self.family != "vits" and self.adversarial:
+            raise ValueError("`adversarial` is for the family vits only")
         return self
 
     @property

@@ -24,7 +24,7 @@ from train import adapter
 from train.adapter import adapter_folder, losses, open_model, open_recogniser, voice_of
 
 ROOT = Path(__file__).parents[1]
-NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2")
+NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2", "vits")
 
 
 def prepared(recipe: Recipe, rows: list[Utterance] | None = None) -> Recipe:
@@ -220,7 +220,7 @@ def test_it_does_otherwise_than_its_base(trained: dict[str, Recipe], name: str) 
     assert losses(base, rows, voices) != losses(tuned, rows, voices)
 
 
-@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2", "vits"])
 def test_letters_that_the_base_lacked_come_back_with_it(trained: dict[str, Recipe], name: str) -> None:
     tuned: Any = open_model(trained[name], "adapter")
     base: Any = open_model(trained[name], "base")

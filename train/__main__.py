@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import PartialState
@@ -28,6 +28,9 @@ from train.families import Family, Samples, open_family
 from train.features import Features, encode_split, speaker_voices
 from train.loop import fit
 from train.probes import error_rate, probe
+
+if TYPE_CHECKING:
+    from train.families.vits import Vits
 
 
 def main(recipe: Recipe) -> None:
@@ -116,6 +119,8 @@ def open_trainable(recipe: Recipe, texts: list[str]) -> Family:
         adapter.add_lora(family, recipe.train.lora, texts)
     else:
         family.add_letters(texts)
+    if recipe.train.adversarial:  # which the schema allows for VITS alone
+        cast("Vits", family).add_discriminator()
     return family
 
 

@@ -85,6 +85,10 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.speecht5 import SpeechT5
 
             return SpeechT5(settings, processor, letters)
+        case "vits":
+            from train.families.vits import Vits
+
+            return Vits(settings, processor, letters)
 
 
 def letters_of(texts: Iterable[str]) -> list[str]:
