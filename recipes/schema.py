@@ -377,7 +377,7 @@ class Train(Section):
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
-    adversarial: bool = False  # VITS: its decoder trains too, against a discriminator
+    adversarial: bool = False  # for VITS: its decoder trains too, against a discriminator
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)

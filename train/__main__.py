@@ -52,6 +52,7 @@ def main(recipe: Recipe) -> None:
     if here.is_main_process:
         show_weights(family)
         report_skipped(train, valid, folder)
+        report_one_voice(voices)
     refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
         on_probe = prober(recipe, family, data["valid"], voices, tracker)
@@ -158,6 +159,13 @@ def report_skipped(train: Features, valid: Features, folder: Path) -> None:
     if skipped:
         print(f"{len(skipped)} utterances skipped, listed in {folder / 'skipped.csv'};", end=" ")
         print(f"first: {skipped[0][1]}")
+
+
+def report_one_voice(voices: dict[str, Samples]) -> None:
+    """Say that several people become one voice, where the model knows no voices."""
+    if len(voices) > 1 and not any(voice.size for voice in voices.values()):
+        print(f"{len(voices)} speakers, and this model has one voice: it becomes a mixture of theirs;", end=" ")
+        print("prepare.speakers takes one of them")
 
 
 def refuse_empty(train: Features, valid: Features, folder: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from transformers import VitsConfig, VitsTokenizer
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from recipes.schema import Train, UserError
 from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
@@ -30,7 +30,15 @@ _MOST_S = 30.0  # letters times frames have to be held at once
 _EMBEDDING = "text_encoder.embed_tokens"
 # `transformers` leaves out layers at random, which the authors do not, and which breaks on several devices.
 _NO_LAYERDROP = {"layerdrop": 0.0}
-_TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "feed_forward.conv_1", "feed_forward.conv_2", "text_encoder.project")
+_TEXT = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "out_proj",
+    "feed_forward.conv_1",
+    "feed_forward.conv_2",
+    "text_encoder.project",
+)
 _WAVENET = (
     *("wavenet.cond_layer", *(f"wavenet.{kind}.{n}" for kind in ("in_layers", "res_skip_layers") for n in range(16))),
     *("posterior_encoder.conv_pre", "posterior_encoder.conv_proj"),

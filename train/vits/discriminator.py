@@ -6,6 +6,7 @@ losses of Mao et al., "Least squares generative adversarial networks", ICCV 2017
 published VITS checkpoints that hold a discriminator.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -46,7 +47,7 @@ class Period(nn.Module):
         sizes = [1, *(max(1, round(size * share)) for size in (32, 128, 512, 1024, 1024))]
         self.convs = nn.ModuleList(
             nn.Conv2d(inner, outer, (5, 1), (3 if number < 4 else 1, 1), padding=(2, 0))
-            for number, (inner, outer) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for number, (inner, outer) in enumerate(itertools.pairwise(sizes))
         )
         self.final_conv = nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0))
 
@@ -54,7 +55,7 @@ class Period(nn.Module):
         """`waves`: (batch, 1, samples)."""
         lacking = -waves.shape[-1] % self.period
         whole = nn.functional.pad(waves, (0, lacking), "reflect")
-        return _features(whole.unflatten(-1, (-1, self.period)), self.convs, self.final_conv)
+        return _features(whole.reshape(len(whole), 1, -1, self.period), self.convs, self.final_conv)
 
 
 class Discriminator(nn.Module):
@@ -85,8 +86,7 @@ def opposed_losses(
     """
     on_real, on_made = judge(real), judge(made.detach())
     own = sum(
-        ((1 - r[-1].float()) ** 2).mean() + (m[-1].float() ** 2).mean()
-        for r, m in zip(on_real, on_made, strict=True)
+        ((1 - r[-1].float()) ** 2).mean() + (m[-1].float() ** 2).mean() for r, m in zip(on_real, on_made, strict=True)
     )
     still = {name: weight.detach() for name, weight in judge.named_parameters()}
     seen: list[Features] = functional_call(judge, still, (made,))

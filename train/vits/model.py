@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from transformers import VitsModel
+from transformers import VitsConfig, VitsModel
 from transformers.models.vits.modeling_vits import VitsConvFlow, VitsResidualCouplingLayer
 
 from train.vits.alignment import durations, likelihoods, path
@@ -30,7 +30,10 @@ Tensor = torch.Tensor
 class TrainableVits(VitsModel):
     """`forward` gives the losses of a batch; `speak` what `VitsModel` gives. Weights are named as there."""
 
-    discriminator: Discriminator | None = None
+    def __init__(self, config: VitsConfig) -> None:
+        super().__init__(config)
+        self.discriminator: Discriminator | None = None
+        self._keys_to_ignore_on_load_unexpected = {r"^discriminator\."}  # taken by whoever asks for an opponent
 
     @property
     def hop(self) -> int:
@@ -160,8 +163,8 @@ def begin(model: VitsModel) -> None:
         for module in model.modules():
             if isinstance(module, VitsResidualCouplingLayer | VitsConvFlow):
                 last = module.conv_post if isinstance(module, VitsResidualCouplingLayer) else module.conv_proj
-                last.weight.zero_()
-                last.bias.zero_()
+                for weight in last.parameters():
+                    weight.zero_()
 
 
 def _reset(layer: Any) -> None:
@@ -177,7 +180,7 @@ def _reset(layer: Any) -> None:
 
 
 def fold_weight_norm(model: VitsModel) -> None:
-    """Make the layers of the WaveNets plain: the same function, without the split of weights that LoRA cannot sit on."""
+    """Make the layers of the WaveNets plain: the same function, without split weights, which LoRA cannot sit on."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
