@@ -352,6 +352,17 @@ class Lora(Section):
     dropout: Share = 0.05
     targets: list[str] | None = None  # module name endings; null: the family's own
     new_tokens: bool = True  # add letters the base's tokenizer lacks and train their rows
+    rslora: bool = False  # scale by alpha / sqrt(r): a high rank learns more (Kalajdzievski 2023)
+    dora: bool = False  # size and direction of the weights apart (Liu et al. 2024); slower
+    pissa: bool = False  # begin with the base's largest directions (Meng et al. 2024)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.dora and self.pissa:
+            raise ValueError(
+                "`dora` and `pissa` do not go together: what PiSSA takes from the base cannot be given back"
+            )
+        return self
 
 
 class Probe(Section):
@@ -372,6 +383,7 @@ class Train(Section):
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
     method: Literal["lora", "full"] = "lora"
+    quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
@@ -381,7 +393,7 @@ class Train(Section):
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "linear"  # after the warm-up
     max_steps: PositiveInt = 1000  # optimiser steps
     batch_s: PositiveFloat = 60.0  # seconds of audio in a batch
     accumulate: PositiveInt = 1  # batches in an optimiser step
@@ -390,6 +402,10 @@ class Train(Section):
     validate_every: PositiveInt = 200  # optimiser steps
     save_every: PositiveInt = 200  # optimiser steps
     keep_checkpoints: PositiveInt = 2
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of a moving average of the weights, tried at validation
+    checkpointing: bool = False  # of activations: less memory, a third more time
+    compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU
+    max_bad_steps: int = Field(10, ge=0)  # whose loss is not a number and that are left out, before giving up
     patience: PositiveInt | None = None  # validations without a better loss before stopping
     probe: Probe | None = Probe()
     wandb: Wandb = Wandb()
@@ -402,6 +418,12 @@ class Train(Section):
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
         if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.quantise and self.method == "full":
+            raise ValueError("`quantise` is for `method: lora`: weights of 4 or 8 bits cannot be trained")
+        if self.quantise and self.family in ("fastspeech2", "vits"):
+            raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
+        if self.quantise and self.lora.pissa:
+            raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
         if self.family != "whisper" and self.window_s != 30:
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):

@@ -340,3 +340,34 @@ def test_accelerate_trains_on_two_processes(tmp_path: Path) -> None:
     assert done.stdout.count("trained 4 steps") == 1
     assert [row["step"] for row in metrics(recipe) if "valid_loss" in row] == [0, 2, 4]
     assert adapter_folder(recipe).is_dir()
+
+
+# ---------------------------------------------------------------- kinds of LoRA
+
+
+@pytest.mark.parametrize("kind", ["rslora", "dora", "pissa"])
+def test_other_kinds_of_lora_come_back_as_they_were_trained(tmp_path: Path, kind: str) -> None:
+    base, lora = tiny.base("whisper", tmp_path / "base"), {"r": 4, "alpha": 8, kind: True}
+    recipe = prepared(tiny.recipe(tmp_path, "whisper", base=base, lora=lora, learning_rate=0.02, max_steps=6))
+    script.main(recipe)
+    best = min(row["valid_loss"] for row in metrics(recipe) if "valid_loss" in row)
+    found = json.loads((adapter_folder(recipe) / "adapter_config.json").read_text())
+    assert (found["use_rslora"], found["use_dora"]) == (kind == "rslora", kind == "dora")
+    assert (found["r"], found["init_lora_weights"]) == (8 if kind == "pissa" else 4, True)
+    again = losses(open_model(recipe, "adapter"), dataset.open_dataset(recipe)["valid"], {})
+    assert np.mean(again) == pytest.approx(best, rel=0.01)  # that one is a mean of batches
+    assert np.mean(again) < 0.95 * metrics(recipe)[0]["valid_loss"]
+
+
+def test_pissa_is_for_linear_layers(tmp_path: Path) -> None:
+    base = tiny.base("whisper", tmp_path / "base")
+    recipe = prepared(tiny.recipe(tmp_path, "whisper", base=base, lora={"pissa": True, "targets": ["conv1"]}))
+    with pytest.raises(UserError, match=r"train.lora.pissa: .*conv1 is a convolution; name linear layers"):
+        script.main(recipe)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is possible here")
+def test_a_base_of_4_bits_needs_a_gpu(tmp_path: Path) -> None:
+    base = tiny.base("whisper", tmp_path / "base")
+    with pytest.raises(UserError, match=r"train.quantise: nf4 needs an NVIDIA GPU; take train.quantise=null here"):
+        script.main(prepared(tiny.recipe(tmp_path, "whisper", base=base, quantise="nf4")))

@@ -1,6 +1,7 @@
 """One file per model family, one small protocol."""
 
 import difflib
+import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,9 @@ from recipes.schema import Train, UserError
 
 Samples = NDArray[np.float32]  # (n,), mono, full scale ±1
 Example = dict[str, NDArray[Any]]  # one utterance as arrays, ready for `collate`
+
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 class Skip(Exception):
@@ -48,6 +52,9 @@ class Family(Protocol):
 
     def loss(self, batch: dict[str, Any]) -> Any:
         """Mean loss of a batch, a scalar tensor."""
+
+    def weight(self, batch: dict[str, Any]) -> float:
+        """How many frames, labels or utterances that mean is over."""
 
     def voice(self, samples: Samples) -> Samples:
         """What the family knows of a speaker: float32 (d,); empty for recognisers."""
@@ -89,6 +96,28 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.vits import Vits
 
             return Vits(settings, processor, letters)
+
+
+def quantised(settings: Train) -> dict[str, Any]:
+    """Options for `pretrained_model` that load the base in 4 or 8 bits.
+
+    Raises UserError without an NVIDIA GPU or bitsandbytes. Source: Dettmers et al., "QLoRA", NeurIPS 2023.
+    """
+    if settings.quantise is None:
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(f"train.quantise: {settings.quantise} needs an NVIDIA GPU; take train.quantise=null here")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"train.quantise: {settings.quantise} needs bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    if settings.quantise == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    computed = torch.float32 if settings.precision == "fp32" else getattr(torch, _DTYPES[settings.precision])
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    return {"quantization_config": BitsAndBytesConfig(**four, bnb_4bit_compute_dtype=computed)}
 
 
 def letters_of(texts: Iterable[str]) -> list[str]:

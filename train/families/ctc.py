@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from recipes.schema import Train
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 
 _SPECIAL = ["<pad>", "<unk>", "|"]  # CTC's blank is `<pad>`; `|` stands for a space
 
@@ -35,7 +35,7 @@ class Ctc:
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         base, revision = settings.base, settings.revision
         if base:
-            self.model = pretrained_model(AutoModelForCTC, base, revision)
+            self.model = pretrained_model(AutoModelForCTC, base, revision, **quantised(settings))
             self.features = pretrained(AutoFeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
             self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, at)
@@ -83,6 +83,9 @@ class Ctc:
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return len(batch["labels"])
 
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)
