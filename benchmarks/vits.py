@@ -23,7 +23,7 @@ from train.adapter import add_lora
 from train.families.vits import Vits, letter_tokenizer
 
 TEXT = "azul a gma mamnk ad tgit ass ad"  # 31 letters, 4 s
-CLIPS, CLIP_S = 4, 4.0
+CLIPS, CLIP_S = 2, 4.0
 CASES = {
     "LoRA": {"method": "lora"},
     "full": {"method": "full"},

@@ -136,6 +136,9 @@ class Vits:
             loss: torch.Tensor = self.model(**batch)["loss"]
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float(batch["lengths"].sum()) / self.core.hop
+
     def voice(self, samples: Samples) -> Samples:
         """64 statistics of unit length; nothing for a model of one voice."""
         if self.config.num_speakers == 1:
