@@ -25,10 +25,10 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
-RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
 Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
 ]
@@ -68,6 +68,16 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
         return str(_beside_recipe(value, info))
+    return value
+
+
+def _explained(value: Any) -> Any:
+    """A family that people will ask for, and why it is not there."""
+    if value == "voxtral_tts":
+        raise ValueError(
+            "Voxtral TTS cannot be trained: its published weights lack the encoder that turns recordings into codes, "
+            "and transformers has no class for it; csm and pocket_tts clone voices too"
+        )
     return value
 
 
@@ -320,7 +330,7 @@ class Align(Section):
 
     model: ModelName
     revision: str | None = None  # commit, branch or tag of `model` on the hub
-    adapter: str | None = None  # language of an MMS model's adapter, e.g. ary
+    adapter: str | None = None  # language of an MMS model's adapter, e.g. shi
     delay_s: float = Field(0.0, ge=0)  # how much later than its sound the recogniser names a letter
     on_fault: Literal["reject", "flag"] = "reject"
     max_unknown_share: Share | None = 0.1  # of letters that the recogniser has no token for
@@ -449,7 +459,7 @@ class Wandb(Section):
 
 
 class Train(Section):
-    family: Family
+    family: Annotated[Family, BeforeValidator(_explained)]
     base: ModelName | None = None  # name on the hub or folder; null: from `config`
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
@@ -457,8 +467,10 @@ class Train(Section):
     quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
+    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
@@ -490,14 +502,22 @@ class Train(Section):
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
         if self.quantise and self.method == "full":
             raise ValueError("`quantise` is for `method: lora`: weights of 4 or 8 bits cannot be trained")
-        if self.quantise and self.family in ("fastspeech2", "vits"):
+        if self.quantise and self.family in ("fastspeech2", "pocket_tts", "vits"):
             raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
         if self.quantise and self.lora.pissa:
             raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_family(self) -> Self:
         if self.family != "whisper" and self.window_s != 30:
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
+        if self.mms_adapter and (self.family != "ctc" or not self.base):
+            raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
+        if self.family != "pocket_tts" and self.codec:
+            raise ValueError("`codec` is for the family pocket_tts only")
         return self
 
     @property
