@@ -161,10 +161,7 @@ class Vits:
         self.tokenizer.save_pretrained(folder)
 
     def add_discriminator(self) -> None:
-        """Put the opponent beside the model: trained with it, saved in checkpoints, and no part of the result.
-
-        Its weights are those that lie in the base, or random ones.
-        """
+        """Its weights are those that lie in the base, or random ones."""
         core, base = self.core, self._settings.base
         judge = Discriminator(self.config.upsample_initial_channel)
         if base and (found := _discriminator_of(base, self._settings.revision)):
