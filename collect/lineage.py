@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from itertools import islice
 
 import sqlalchemy as sa
 
@@ -56,10 +57,14 @@ def register(
     else:
         connection.execute(tables.artefacts.update().where(tables.artefacts.c.id == artefact.id).values(**values))
     for table, column, names in ((tables.contents, "clip", clips), (tables.parents, "parent", parents)):
-        have = set(connection.scalars(sa.select(table.c[column]).where(table.c.artefact == artefact.id)))
-        rows = [{column: name, "artefact": artefact.id} for name in sorted(set(names) - have)]
-        if rows:
-            connection.execute(table.insert(), rows)
+        left = iter(names)
+        while batch := set(islice(left, _BATCH)):
+            noted = sa.select(table.c[column]).where(table.c.artefact == artefact.id, table.c[column].in_(batch))
+            rows = [
+                {column: name, "artefact": artefact.id} for name in sorted(batch - set(connection.scalars(noted)))
+            ]
+            if rows:
+                connection.execute(table.insert(), rows)
 
 
 def touched(connection: sa.Connection, clips: Iterable[str], purposes: Iterable[str] | None = None) -> dict[str, int]:

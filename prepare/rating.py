@@ -55,7 +55,7 @@ def _work(batch: list[tuple[str, str]], recipe: Recipe) -> dict[str, Rated]:
     settings, made = recipe.prepare.mos, dict[str, Rated]()
     assert settings
     for name, digest in batch:
-        part, audio = parts.load(recipe, name), parts.load_audio(recipe, name, digest)
+        part, audio = parts.load(recipe, name), parts.load_audio(recipe, {name: digest})[name]
         assert part and part.finished
         made[name] = _rate(heard(audio, part.finished.rate_hz), _known(recipe, name), settings)
         parts.save(recipe, name, part.model_copy(update={"rated": made[name]}), audio)

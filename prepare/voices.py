@@ -179,7 +179,7 @@ def _work(batch: list[tuple[str, str, records.Clip]], recipe: Recipe) -> dict[st
             part = parts.load(recipe, name)
             if part is None or part.finished is None or not ledger.permit(clip, "voice_match"):
                 continue
-            sound = dataset.decode(parts.load_audio(recipe, name, digest))
+            sound = dataset.decode(parts.load_audio(recipe, {name: digest})[name])
             windows = voiceprint.vectors(Clip(sound, part.finished.rate_hz))
             if len(windows):
                 made[name] = voiceprint.unit(windows.mean(axis=0)), within(windows)

@@ -25,10 +25,10 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
-RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
 Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
 ]
@@ -68,6 +68,16 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
         return str(_beside_recipe(value, info))
+    return value
+
+
+def _explained(value: Any) -> Any:
+    """A family that people will ask for, and why it is not there."""
+    if value == "voxtral_tts":
+        raise ValueError(
+            "Voxtral TTS cannot be trained: its published weights lack the encoder that turns recordings into codes, "
+            "and transformers has no class for it; csm and pocket_tts clone voices too"
+        )
     return value
 
 
@@ -256,6 +266,19 @@ class Vad(Section):
     pad_s: float = Field(0.1, ge=0)  # kept before and after speech
 
 
+class SpeakingRate(Section):
+    """How fast a transcript may be said: letters of the normalised text a second of speech, pauses left out."""
+
+    min_letters_per_s: float = Field(5.0, ge=0)  # fewer: words are missing in the transcript
+    max_letters_per_s: PositiveFloat = 20.0  # more: words are missing in the recording
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_letters_per_s >= self.max_letters_per_s:
+            raise ValueError("min_letters_per_s must be below max_letters_per_s")
+        return self
+
+
 Answer = Literal["reject", "flag"]  # to what is found in a clip: leave it out, or keep it and say so
 
 
@@ -268,6 +291,7 @@ class Text(Section):
     other_language: Answer | None = (
         "flag"  # Modern Standard Arabic, French or English instead of the tag's; null: not looked for
     )
+    foreign_words: Answer | None = "flag"  # in Greek or Cyrillic letters; kept, they are written in Latin ones
     emoji: Answer | None = None
     links: Answer | None = "reject"
     personal: Literal["reject", "flag", "mask"] | None = "reject"  # telephone numbers, CIN, RIB, e-mail, addresses
@@ -306,7 +330,7 @@ class Align(Section):
 
     model: ModelName
     revision: str | None = None  # commit, branch or tag of `model` on the hub
-    adapter: str | None = None  # language of an MMS model's adapter, e.g. ary
+    adapter: str | None = None  # language of an MMS model's adapter, e.g. shi
     delay_s: float = Field(0.0, ge=0)  # how much later than its sound the recogniser names a letter
     on_fault: Literal["reject", "flag"] = "reject"
     max_unknown_share: Share | None = 0.1  # of letters that the recogniser has no token for
@@ -316,6 +340,7 @@ class Align(Section):
     crop_words: PositiveInt | None = 2  # how many of the weakest words are cut out and recognised again
     crop_max_cer: PositiveFloat = 0.75
     min_pause_s: PositiveFloat = 0.2  # between words: where a recording beyond prepare.max_duration_s may be cut
+    join_below_s: PositiveFloat | None = 1.0  # shorter stretches of such a recording join a neighbour; null: none do
     mfa: Mfa | None = None
 
 
@@ -351,11 +376,23 @@ class Prepare(Section):
     languages: list[Language] | None = None  # null: all
     speakers: list[str] | None = None  # null: all
     rate_hz: PositiveInt = 16_000
+    high_pass_hz: PositiveFloat | None = 50.0  # below it, and an offset (DC), is no speech; null: left as it is
+    repair_clicks: bool = False  # clicks are interpolated from the sound around them
+    noise_reduction_db: PositiveFloat | None = None  # steady noise is turned down by so much at most; null: not
     vad: Vad | None = Vad()
-    loudness_lufs: float | None = Field(-23.0, lt=0)
+    edge_silence_s: float | None = Field(None, ge=0)  # exactly so much around speech; null: vad.pad_s at most
+    loudness_lufs: float | None = Field(-23.0, lt=0)  # ITU-R BS.1770, of the whole utterance
+    active_level_dbov: float | None = Field(None, lt=0)  # ITU-T P.56, of speech without its pauses, instead
     min_duration_s: PositiveFloat = 0.5
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
+    max_clipped_share: Share | None = None  # of the recording's samples
+    max_clicks: int | None = Field(None, ge=0)  # in an utterance, as it came
+    min_bandwidth_hz: PositiveFloat | None = None  # recordings without sound so high are rejected
+    max_t60_s: PositiveFloat | None = None  # reverberation time; recordings of rooms that ring longer are rejected
+    speaking_rate: SpeakingRate | None = None  # limits
+    same_audio: Answer | None = None  # to a sound that is in the dataset already; null: not looked for
+    max_same_text: PositiveInt | None = None  # utterances that say the same sentence; null: any number
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
     mos: Mos | None = None  # null: not rated, which saves more time than all the other steps take
     voices: Voices | None = None  # null: voices are not compared
@@ -363,11 +400,27 @@ class Prepare(Section):
     text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
+    executor: Literal["local", "ray"] = "local"  # this machine, or the Ray cluster that it belongs to
+    parts: Annotated[str, Field(min_length=1), AfterValidator(_without_password)] | None = (
+        None  # where finished clips are kept: a URL that fsspec knows; null: the work folder
+    )
 
     @model_validator(mode="after")
     def _durations_in_order(self) -> Self:
         if self.min_duration_s >= self.max_duration_s:
             raise ValueError("min_duration_s must be below max_duration_s")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_go_together(self) -> Self:
+        if self.loudness_lufs is not None and self.active_level_dbov is not None:
+            raise ValueError("one level at a time: with `active_level_dbov`, set `loudness_lufs` to null")
+        if self.high_pass_hz is not None and self.high_pass_hz >= self.rate_hz / 2:
+            raise ValueError("`high_pass_hz` must be below half of `rate_hz`")
+        if self.vad is None:
+            for key in ("edge_silence_s", "noise_reduction_db"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"`{key}` needs `vad`, which says where speech is")
         return self
 
 
@@ -406,7 +459,7 @@ class Wandb(Section):
 
 
 class Train(Section):
-    family: Family
+    family: Annotated[Family, BeforeValidator(_explained)]
     base: ModelName | None = None  # name on the hub or folder; null: from `config`
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
@@ -414,8 +467,10 @@ class Train(Section):
     quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
+    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
@@ -447,14 +502,22 @@ class Train(Section):
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
         if self.quantise and self.method == "full":
             raise ValueError("`quantise` is for `method: lora`: weights of 4 or 8 bits cannot be trained")
-        if self.quantise and self.family in ("fastspeech2", "vits"):
+        if self.quantise and self.family in ("fastspeech2", "pocket_tts", "vits"):
             raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
         if self.quantise and self.lora.pissa:
             raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_family(self) -> Self:
         if self.family != "whisper" and self.window_s != 30:
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
+        if self.mms_adapter and (self.family != "ctc" or not self.base):
+            raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
+        if self.family != "pocket_tts" and self.codec:
+            raise ValueError("`codec` is for the family pocket_tts only")
         return self
 
     @property

@@ -1,9 +1,9 @@
 """What several test files share: the skip for a tool that a machine lacks, and where development data lie."""
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Generator, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pluggy
@@ -21,6 +21,7 @@ _INSTALL = {
     "initdb": "apt install postgresql",
     "label-studio": "make label-studio-install",
     "resemblyzer": "make voices",
+    "ray": "pip install ray==2.60.0",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
@@ -30,7 +31,8 @@ def needs(tool: str) -> pytest.MarkDecorator:
     elsewhere = {
         "initdb": lambda: postgres.program(tool),
         "label-studio": lambda: STUDIO.exists() or None,
-        "resemblyzer": lambda: find_spec("resemblyzer"),
+        "resemblyzer": lambda: importlib.util.find_spec(tool),
+        "ray": lambda: importlib.util.find_spec(tool),
     }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")

@@ -107,7 +107,7 @@ def test_the_report_can_be_opened_and_heard(demo: tuple[Path, dict[str, str]]) -
 
 def finished(parts: Path) -> list[Path]:
     """The clips that are done: files whose name is a hash."""
-    return [path for path in parts.glob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
+    return [path for path in parts.glob("*/*") if re.fullmatch("[0-9a-f]{64}", path.name)]
 
 
 def test_prepare_finishes_after_an_interruption_without_repeating_work(tmp_path: Path) -> None:

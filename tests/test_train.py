@@ -24,7 +24,10 @@ from train import adapter
 from train.adapter import adapter_folder, losses, open_model, open_recogniser, voice_of
 
 ROOT = Path(__file__).parents[1]
-NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2")
+NAMES: tuple[Name, ...] = (
+    *("ctc", "whisper", "qwen3_asr", "voxtral"),
+    *("speecht5", "fastspeech2", "csm", "pocket_tts"),
+)
 
 
 def prepared(recipe: Recipe, rows: list[Utterance] | None = None) -> Recipe:
@@ -214,21 +217,21 @@ def test_it_does_otherwise_than_its_base(trained: dict[str, Recipe], name: str) 
     recipe = trained[name]
     rows = dataset.open_dataset(recipe)["test"]
     base, tuned = open_model(recipe, "base"), open_model(recipe, "adapter")
-    if name == "whisper":  # bytes: it can spell anything
+    if name in ("whisper", "qwen3_asr", "voxtral"):  # bytes: it can spell anything
         assert np.mean(losses(tuned, rows, {})) < np.mean(losses(base, rows, {}))
     voices = voice_of(tuned, recipe)
     assert losses(base, rows, voices) != losses(tuned, rows, voices)
 
 
-@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "whisper"])
 def test_letters_that_the_base_lacked_come_back_with_it(trained: dict[str, Recipe], name: str) -> None:
     tuned: Any = open_model(trained[name], "adapter")
     base: Any = open_model(trained[name], "base")
-    voice = np.zeros(64, np.float32)
+    voice = np.zeros(0, np.float32)
     key = "labels" if name == "ctc" else "ids"
     ours = tuned.encode("ⴰⵣ", tiny.samples(1.0), voice)[key]
     theirs = base.encode("ⴰⵣ", tiny.samples(1.0), voice)[key]
-    assert (ours != theirs).any()
+    assert not np.array_equal(ours, theirs)
     if name != "ctc":
         saved = load_file(adapter_folder(trained[name]) / "adapter_model.safetensors")
         assert any("token" in key for key in saved)  # the new row alone, not the whole embedding

@@ -81,7 +81,7 @@ def dataset_check(recipe: Recipe) -> Callable[[], None]:
 def run_mark(recipe: Recipe) -> str:
     """What a run belongs to: a dataset, settings of training, the weights it starts from, a seed."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or "-" for name in models]
     # Who watches, and how much is kept, changes nothing in what is learnt.
     learning = settings.model_dump(mode="json", exclude={"wandb", "probe", "keep_checkpoints"})
@@ -140,10 +140,11 @@ def show_weights(family: Family) -> None:
 def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     """What encoded features depend on besides the utterances themselves."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or name for name in models]
     letters = sorted({letter for text in texts for letter in text})
     about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens, settings.window_s]
+    about += [settings.mms_adapter]
     return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
 

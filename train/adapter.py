@@ -6,7 +6,7 @@ the processor, `recipe.yaml` and `lineage.json`.
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,7 @@ def add_lora(family: Family, settings: Lora, texts: Iterable[str]) -> None:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
+        exclude_modules=[name for name in _frozen(family) if name.endswith(tuple(targets))] or None,
         trainable_token_indices=rows or None,
         modules_to_save=family.fully_trained() or None,
         use_rslora=settings.rslora,
@@ -108,8 +109,8 @@ def _present(family: Family, named: list[str] | None) -> list[str]:
 
     Raises UserError for one named in the recipe that the model has not, and when there are none at all.
     """
-    kinds = (torch.nn.Linear, torch.nn.Conv1d)
-    layers = [f".{name}" for name, module in family.model.named_modules() if isinstance(module, kinds)]
+    frozen = set(_frozen(family))
+    layers = [f".{name}" for name, _ in _layers(family) if name not in frozen]
     targets = family.lora_targets if named is None else named
     found = [target for target in targets if any(layer.endswith(f".{target}") for layer in layers)]
     if named and (missing := sorted(set(named) - set(found))):
@@ -117,6 +118,21 @@ def _present(family: Family, named: list[str] | None) -> list[str]:
     if not found:
         raise UserError("train.lora.targets: name the layers to adapt; none of the usual ones is in this model")
     return found
+
+
+def _frozen(family: Family) -> list[str]:
+    """Names of layers that the family holds still, such as those of a codec: LoRA leaves them alone too.
+
+    Weights of 4 or 8 bits have no gradient either, and are not meant.
+    """
+    weights = ((name, module.weight) for name, module in _layers(family))
+    return [name for name, weight in weights if weight.is_floating_point() and not weight.requires_grad]
+
+
+def _layers(family: Family) -> Iterator[tuple[str, Any]]:
+    """The layers that LoRA knows, by name."""
+    kinds = (torch.nn.Linear, torch.nn.Conv1d)
+    return ((name, module) for name, module in family.model.named_modules() if isinstance(module, kinds))
 
 
 def save(recipe: Recipe, family: Family) -> Path:
@@ -186,7 +202,7 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     elif not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
     elif recipe.train.method == "full":
-        trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}}
+        trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}, "mms_adapter": None}
         family = open_family(recipe.train.model_copy(update=trained), folder)
     else:
         line = read_lineage(folder)
@@ -199,11 +215,12 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
 
 
 def open_recogniser(name: str) -> Family:
-    """A model folder, or a name on the hub, that transcribes: Whisper or CTC by its configuration."""
+    """A model folder, or a name on the hub, that transcribes: its family is known by its configuration."""
     from transformers import AutoConfig
 
     config = pretrained(AutoConfig.from_pretrained, name)
-    kind = "whisper" if config.model_type == "whisper" else "ctc"
+    known = ("whisper", "qwen3_asr", "voxtral")
+    kind = config.model_type if config.model_type in known else "ctc"
     family = open_family(Train.model_validate({"family": kind, "base": name}))
     family.model.eval()
     return family

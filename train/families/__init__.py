@@ -4,7 +4,7 @@ import difflib
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,14 @@ class Family(Protocol):
         """Lay the tokenizer and feature settings into a folder."""
 
 
+@runtime_checkable
+class Prompted(Family, Protocol):
+    """A generator that is shown a clip of the speaker's: prompts have no mean."""
+
+    def prompt(self, speaker: str, text: str, samples: Samples) -> Samples:
+        """One utterance of a speaker as what stands for their voice: float32 (d,)."""
+
+
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:
     """The base model of a recipe, with its processor.
 
@@ -80,6 +88,10 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.whisper import Whisper
 
             return Whisper(settings, processor)
+        case "csm":
+            from train.families.csm import Csm
+
+            return Csm(settings, processor)
         case "ctc":
             from train.families.ctc import Ctc
 
@@ -88,10 +100,22 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.fastspeech2 import FastSpeech2
 
             return FastSpeech2(settings, processor, letters)
+        case "pocket_tts":
+            from train.families.pocket_tts import PocketTts
+
+            return PocketTts(settings, processor)
+        case "qwen3_asr":
+            from train.families.qwen3_asr import Qwen3Asr
+
+            return Qwen3Asr(settings, processor)
         case "speecht5":
             from train.families.speecht5 import SpeechT5
 
             return SpeechT5(settings, processor, letters)
+        case "voxtral":
+            from train.families.voxtral import Voxtral
+
+            return Voxtral(settings, processor)
 
 
 def quantised(settings: Train) -> dict[str, Any]:
