@@ -214,6 +214,7 @@ def summarise(recipe: Recipe, utterances: list[Utterance]) -> None:
     for kind, count in Counter(flag.partition(":")[0] for row in utterances for flag in row.flags).most_common():
         print(f"flagged: {count} × {kind}")
     print(f"all   {amount(utterances)} in {dataset.dataset_folder(recipe)}")
+    print(next_command("prepare.report", "what was left out, and of whom"))
     print(next_command("train"))
 
 

@@ -137,6 +137,7 @@ class Rejected(Row):
     clip: str
     source: str
     reason: str
+    quality: Quality | None = None
 
 
 class Lineage(Row):
