@@ -115,8 +115,8 @@ class Ledger:
     """An open catalogue. Its audio is reached through `audio`, which asks `permit` first."""
 
     def __init__(self, engine: sa.Engine, keys: KeyStore, vault_folder: Path) -> None:
-        self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = tables.transactions(engine)
+        self._reader = engine
         self.keys = keys
         self._vault = vault_folder
         self._last = _Reading(Receipt(-1, ""), chain.BEGINNING, -1.0, {})

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from collect.ledger import Artefact, Ledger, Speaker, open_ledger
 from prepare import dataset, parts, text, verify
-from prepare.parts import Finished
+from prepare.parts import Finished, Refusal
 from prepare.split import Said, divide
 from prepare.unseen import sentences
 from prepare.workers import finish
 from recipes import records
 from recipes.command import next_command, run
-from recipes.records import PURPOSES, Purpose, Rejected, Split, Utterance
+from recipes.records import PURPOSES, Purpose, Quality, Rejected, Split, Utterance
 from recipes.schema import Prepare, Recipe, SplitBy, UserError
 
 _SHOWN = 20  # rejections printed; all of them are in rejected.parquet
@@ -79,7 +79,7 @@ def choose(ledger: Ledger, recipe: Recipe) -> Choice:
         if recipe.prepare.purpose not in lacking:
             choice.permitted.add(name)
         if reason:
-            choice.left_out.append(Rejected(clip=clip.id, source=clip.source, reason=reason))
+            choice.left_out.append(rejected(clip, reason))
         else:
             choice.clips[name] = clip
     return choice
@@ -108,11 +108,16 @@ def gather(recipe: Recipe, choice: Choice, unread: dict[str, str]) -> tuple[dict
     finished: dict[str, Finished] = {}
     faults: list[Rejected] = []
     for name, clip in choice.clips.items():
-        lost: list[str] = [unread.get(name, "lost: run the same command again")]
-        made, reasons = parts.utterances(recipe, name) or ({}, lost)
+        lost = [Refusal(reason=unread.get(name, "lost: run the same command again"))]
+        made, refused = parts.utterances(recipe, name) or ({}, lost)
         finished |= made
-        faults += [Rejected(clip=clip.id, source=clip.source, reason=reason) for reason in reasons]
+        faults += [rejected(clip, one.reason, one.quality) for one in refused]
     return finished, sorted(faults, key=lambda row: row.source)
+
+
+def rejected(clip: records.Clip, reason: str, figures: Quality | None = None) -> Rejected:
+    """A clip, or a stretch of it, that is not in the dataset."""
+    return Rejected(clip=clip.id, source=clip.source, reason=reason, quality=figures)
 
 
 def show(faults: list[Rejected], left_out: list[Rejected]) -> None:
@@ -157,7 +162,7 @@ def arrange(
     for name, split in splits.items():
         allowed = [purpose for purpose in PURPOSES if ledger.permit(clips[name], purpose)]
         rows[name] = utterance(name, clips[name], told[name], finished[name], split, allowed)
-    apart = [Rejected(clip=clips[name].id, source=clips[name].source, reason=why) for name, why in reasons.items()]
+    apart = [rejected(clips[name], why, finished[name].quality) for name, why in reasons.items()]
     return rows, apart
 
 
@@ -186,7 +191,7 @@ def utterance(
         purposes=allowed,
         audio=b"",
         split=split,
-        **done.model_dump(exclude={"audio"}),
+        **done.model_dump(exclude={"audio", "sound"}),
     )
 
 

@@ -26,7 +26,7 @@ from prepare.models import pretrained_model as pretrained_model
 from prepare.text import normalise as normalise
 from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
-from recipes.records import Lineage, Rejected, Split, Utterance
+from recipes.records import Lineage, Quality, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def features() -> "datasets.Features":
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
     columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
-    quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
-    return Features(columns | {"quality": dict.fromkeys(quality, real)})
+    figures = {name: whole if field.annotation is int else real for name, field in Quality.model_fields.items()}
+    return Features(columns | {"quality": figures})
 
 
 def mark(utterance: Utterance, digest: str) -> str:
@@ -299,7 +299,9 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in Rejected.model_fields])
+    columns = dict.fromkeys(Rejected.model_fields, pyarrow.string())
+    columns["quality"] = features().arrow_schema.field("quality").type  # as the dataset's rows have it
+    schema = pyarrow.schema(columns.items())
     parquet.write_table(pyarrow.Table.from_pylist([row.model_dump() for row in rejected], schema), path)
 
 

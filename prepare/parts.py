@@ -20,9 +20,23 @@ from recipes import provenance, records
 from recipes.records import Language, Quality, Row, Word
 from recipes.schema import Recipe, UserError
 
-_LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "silero-vad", "soundfile", "soxr")
+_LIBRARIES = ("numpy", "onnxruntime", "pyloudnorm", "scipy", "silero-vad", "soundfile", "soxr")
+# What decides what a clip becomes, beside the text front-ends.
+_STEPS = (
+    "active_level.py",
+    "chain.py",
+    "clicks.py",
+    "clip.py",
+    "fingerprint.py",
+    "limits.py",
+    "noise.py",
+    "quality.py",
+    "reverberation.py",
+    "steps.py",
+    "voice.py",
+)
 # Settings that choose among clips or arrange utterances, and do not touch what a clip becomes.
-_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "split", "workers"}
+_ELSEWHERE = {"purpose", "also_for", "languages", "speakers", "same_audio", "max_same_text", "split", "workers"}
 
 
 class Finished(Row):
@@ -36,19 +50,33 @@ class Finished(Row):
     duration_s: float
     words: list[Word]
     quality: Quality
+    sound: str  # what it is known by: prepare.fingerprint
     audio: str
 
 
-class Part(Row):
-    """What a clip became: `finished`, `rejected` with the reason, or `pieces` that are parts of their own.
+class Refusal(Row):
+    """Why a clip or a stretch of one is no utterance, and what had been measured on it by then."""
 
-    A piece is named `NAME-01` and so on; reasons of stretches that could not be used are in `dropped`.
+    reason: str
+    quality: Quality | None = None
+
+
+class Part(Row):
+    """What a clip became: `finished`, `rejected`, or `pieces` that are parts of their own.
+
+    A piece is named `NAME-01` and so on; stretches that could not be used are in `dropped`.
     """
 
     finished: Finished | None = None
-    rejected: str | None = None
+    rejected: Refusal | None = None
     pieces: int | None = None
-    dropped: list[str] = Field(default_factory=list)
+    dropped: list[Refusal] = Field(default_factory=list)
+
+    @property
+    def quality(self) -> Quality | None:
+        """The figures of a clip that became one utterance or none."""
+        found = self.finished or self.rejected
+        return found.quality if found else None
 
 
 def key(recipe: Recipe, clip: records.Clip) -> str:
@@ -65,8 +93,8 @@ def clip_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def utterances(recipe: Recipe, name: str) -> tuple[dict[str, Finished], list[str]] | None:
-    """What became of a clip, by the names of its part or pieces, and the reasons of what did not come through.
+def utterances(recipe: Recipe, name: str) -> tuple[dict[str, Finished], list[Refusal]] | None:
+    """What became of a clip, by the names of its part or pieces, and what of it did not come through.
 
     None where it is not finished, or damaged.
     """
@@ -80,7 +108,7 @@ def utterances(recipe: Recipe, name: str) -> tuple[dict[str, Finished], list[str
     return (pieces, part.dropped) if len(pieces) == part.pieces else None
 
 
-def save_pieces(recipe: Recipe, name: str, made: Sequence[tuple[Finished, bytes]], dropped: list[str]) -> None:
+def save_pieces(recipe: Recipe, name: str, made: Sequence[tuple[Finished, bytes]], dropped: list[Refusal]) -> None:
     """Write the pieces of a clip, and then the part that says how many they are."""
     for number, (finished, audio) in enumerate(made, 1):
         save(recipe, f"{name}-{number:02}", Part(finished=finished), audio)
@@ -159,9 +187,8 @@ def _recogniser(model: str) -> str:
 def _code() -> str:
     """Digest of the source that decides what a clip becomes, and of the libraries under it."""
     here = Path(__file__).parent
-    names = ("clip.py", "quality.py", "steps.py", "voice.py", "chain.py")
     text = (path for path in (here / "text").rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
-    sources = [*(here / name for name in names), *sorted(text)]
+    sources = [*(here / name for name in _STEPS), *sorted(text)]
     return provenance.digest([*map(provenance.file_digest, sources), *_versions(_LIBRARIES)])
 
 

@@ -14,7 +14,7 @@ from collect.ledger import open_ledger
 from prepare import chain, parts
 from prepare.chain import Ready, ready
 from prepare.clip import Reject, Unread
-from prepare.parts import Part
+from prepare.parts import Part, Refusal
 from recipes import records
 from recipes.schema import Recipe
 
@@ -78,7 +78,8 @@ def _work(batch: Batch, recipe: Recipe) -> dict[str, str]:
             except Unread as reason:
                 unread[name] = str(reason)
             except Reject as reason:
-                parts.save(recipe, name, Part(rejected=str(reason)))
+                refused = Refusal(reason=str(reason), quality=reason.quality)
+                parts.save(recipe, name, Part(rejected=refused))
             if sum(one.utterance.duration_s for one in waiting.values()) > together_s:
                 _save(waiting, recipe)
                 waiting.clear()
@@ -88,12 +89,12 @@ def _work(batch: Batch, recipe: Recipe) -> dict[str, str]:
 
 def _save(waiting: dict[str, Ready], recipe: Recipe) -> None:
     for name, outcome in zip(waiting, chain.finish(list(waiting.values()), recipe.prepare), strict=True):
-        made = [one for one in outcome if not isinstance(one, str)]
-        reasons = [one for one in outcome if isinstance(one, str)]
+        made = [one for one in outcome if not isinstance(one, Refusal)]
+        refused = [one for one in outcome if isinstance(one, Refusal)]
         if len(outcome) > 1:
-            parts.save_pieces(recipe, name, made, reasons)
+            parts.save_pieces(recipe, name, made, refused)
         elif made:
             finished, audio = made[0]
             parts.save(recipe, name, Part(finished=finished), audio)
         else:
-            parts.save(recipe, name, Part(rejected=reasons[0]))
+            parts.save(recipe, name, Part(rejected=refused[0]))

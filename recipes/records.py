@@ -99,13 +99,18 @@ class Word(Row):
 
 
 class Quality(Row):
-    """What was measured on an utterance's samples after preparation."""
+    """What was measured: on an utterance's samples after preparation, or on its recording where a comment says so."""
 
     loudness_lufs: float  # ITU-R BS.1770-4
+    active_level_dbov: float  # ITU-T P.56: of the speech without its pauses; a full-scale square wave has 0
     peak: float  # absolute, full scale is 1
-    snr_db: float
-    clipped_share: float  # of samples, before preparation
+    snr_db: float  # of the recording, before noise reduction
+    clipped_share: float  # of the recording's samples, as it came
+    clicks: int  # in the utterance, as it came
+    bandwidth_hz: float  # up to which the recording has sound, as it came
+    t60_s: float | None = None  # of the recording: how long sound takes to fade by 60 dB; None: too little to tell
     speech_share: float  # of the duration, by voice activity
+    letters_per_s: float  # of `text_normalized`, a second of speech
 
 
 class Utterance(Row):
@@ -137,7 +142,7 @@ class Rejected(Row):
     clip: str
     source: str
     reason: str
-    quality: Quality | None = None
+    quality: Quality | None = None  # as far as it came before it was rejected: None where nothing was measured
 
 
 class Lineage(Row):

@@ -256,6 +256,19 @@ class Vad(Section):
     pad_s: float = Field(0.1, ge=0)  # kept before and after speech
 
 
+class SpeakingRate(Section):
+    """How fast a transcript may be said: letters of the normalised text a second of speech, pauses left out."""
+
+    min_letters_per_s: float = Field(4.0, ge=0)  # fewer: words are missing in the transcript
+    max_letters_per_s: PositiveFloat = 25.0  # more: words are missing in the recording
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_letters_per_s >= self.max_letters_per_s:
+            raise ValueError("min_letters_per_s must be below max_letters_per_s")
+        return self
+
+
 Answer = Literal["reject", "flag"]  # to what is found in a clip: leave it out, or keep it and say so
 
 
@@ -325,11 +338,27 @@ class Prepare(Section):
     languages: list[Language] | None = None  # null: all
     speakers: list[str] | None = None  # null: all
     rate_hz: PositiveInt = 16_000
+    high_pass_hz: PositiveFloat | None = 50.0  # below it, and an offset (DC), is no speech; null: left as it is
+    repair_clicks: bool = False  # clicks are interpolated from the sound around them
+    noise_reduction_db: PositiveFloat | None = (
+        None  # steady noise is turned down by at most so much; null: not at all
+    )
     vad: Vad | None = Vad()
-    loudness_lufs: float | None = Field(-23.0, lt=0)
+    edge_silence_s: float | None = Field(
+        None, ge=0
+    )  # exactly so much before and after speech; null: vad.pad_s at most
+    loudness_lufs: float | None = Field(-23.0, lt=0)  # ITU-R BS.1770, of the whole utterance
+    active_level_dbov: float | None = Field(None, lt=0)  # ITU-T P.56, of speech without its pauses, instead
     min_duration_s: PositiveFloat = 0.5
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
+    max_clipped_share: Share | None = None  # of the recording's samples
+    max_clicks: int | None = Field(None, ge=0)  # in an utterance, as it came
+    min_bandwidth_hz: PositiveFloat | None = None  # recordings without sound so high are rejected
+    max_t60_s: PositiveFloat | None = None  # reverberation time; recordings of rooms that ring longer are rejected
+    speaking_rate: SpeakingRate | None = None  # limits
+    same_audio: Answer | None = "reject"  # to a sound that is in the dataset already; null: not looked for
+    max_same_text: PositiveInt | None = None  # utterances that say the same sentence; null: any number
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
     align: Align | None = None  # null: no word times, and long recordings are rejected
     text: Text = Text()
@@ -340,6 +369,18 @@ class Prepare(Section):
     def _durations_in_order(self) -> Self:
         if self.min_duration_s >= self.max_duration_s:
             raise ValueError("min_duration_s must be below max_duration_s")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_go_together(self) -> Self:
+        if self.loudness_lufs is not None and self.active_level_dbov is not None:
+            raise ValueError("one level at a time: with `active_level_dbov`, set `loudness_lufs` to null")
+        if self.high_pass_hz is not None and self.high_pass_hz >= self.rate_hz / 2:
+            raise ValueError("`high_pass_hz` must be below half of `rate_hz`")
+        if self.vad is None:
+            for key in ("edge_silence_s", "noise_reduction_db"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"`{key}` needs `vad`, which says where speech is")
         return self
 
 

@@ -72,7 +72,7 @@ def insert(recipe: Recipe, clips: Iterable[Clip]) -> None:
     """Put rows into a ledger without audio: all that coverage reads of most clips."""
     engine = tables.connect(f"sqlite:///{recipe.folder('collect') / 'ledger.sqlite'}")
     rows = [{"id": one.id, "speaker": one.speaker, "clip": one.model_dump_json()} for one in clips]
-    with engine.begin() as connection:
+    with tables.transactions(engine).begin() as connection:
         connection.execute(tables.clips.insert(), rows)
     engine.dispose()
 

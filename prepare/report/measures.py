@@ -12,14 +12,24 @@ Side = Literal["low", "high"]
 _KNOWN: dict[str, tuple[str, Side | None]] = {
     "duration_s": ("Duration", None),
     "loudness_lufs": ("Loudness", "low"),
+    "active_level_dbov": ("Level of speech", "low"),
     "peak": ("Peak", None),
     "snr_db": ("Speech over noise", "low"),
     "clipped_share": ("Clipped samples", "high"),
+    "clicks": ("Clicks", "high"),
+    "bandwidth_hz": ("Bandwidth", "low"),
+    "t60_s": ("Reverberation (T60)", "high"),
     "speech_share": ("Speech in the utterance", "low"),
+    "letters_per_s": ("Speaking rate", None),
 }
+_TARGETS = {
+    "loudness_lufs": "loudness_lufs",
+    "active_level_dbov": "active_level_dbov",
+}  # of a figure: a key of prepare
 # How a figure is shown, by how its name ends: what it is multiplied with, and its unit.
 _UNITS: dict[str, tuple[float, str]] = {
     "_share": (100, "%"),
+    "letters_per_s": (1, "letters a second"),
     "_per_s": (1, "a second"),
     "_hz": (0.001, "kHz"),
     "_db": (1, "dB"),
@@ -71,7 +81,7 @@ def measure(name: str, settings: Prepare) -> Measure:
     limits = tuple(_limits(name, settings.model_dump(), "prepare"))
     if worse is None and len(limits) == 1:
         worse = limits[0].side
-    target = settings.loudness_lufs if name == "loudness_lufs" else None
+    target = getattr(settings, _TARGETS[name]) if name in _TARGETS else None
     return Measure(name, label, unit, scale, worse, limits, target)
 
 

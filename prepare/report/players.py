@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from collect.ledger import Ledger
 from prepare import dataset, steps
 from prepare.clip import Clip
@@ -140,7 +142,7 @@ def _sound(
             sound = Clip(*ledger.audio(one.clip, recipe.prepare.purpose))
         except UserError:
             return None, "its audio cannot be read"
-        sound = steps.mono(sound)
+        sound = steps.mono(replace(sound, samples=np.nan_to_num(sound.samples, posinf=0.0, neginf=0.0)))
     cut = sound.duration_s > _LONGEST_S
     sound = steps.limit_peak(steps.resample(steps.cut(sound, 0, _LONGEST_S), rate_hz))
     return base64.b64encode(dataset.encode(sound.samples, rate_hz)).decode(), "its beginning only" if cut else None
