@@ -126,14 +126,14 @@ def test_where_no_fact_tells_groups_apart_that_is_said() -> None:
 def test_where_people_differ_and_groups_do_not_few_tables_are_marked() -> None:
     # People's shares are drawn from a beta distribution: some lose all, most lose nothing. 5 of 100 may be marked.
     draw, marked = np.random.default_rng(3), 0
-    for seed in range(30):
+    for seed in range(20):
         came = Came([])
         for number, share in enumerate(draw.beta(0.3, 2, 20)):
             lost = int(draw.binomial(12, share))
             came.outcomes.extend(outcomes(f"s{number}", 12 - lost, ["noisy: 1"] * lost, dialect="ab"[number % 5 > 2]))
         (table,) = tables(came, 3, seed)
         marked += any(loss.verdict == "more" for group in table.groups for loss in group.losses.values())
-    assert marked <= 5  # more in one of 300 such tests, by the binomial distribution
+    assert marked <= 4  # more in one of 300 such tests, by the binomial distribution
 
 
 def test_a_name_from_right_to_left_keeps_numbers_in_their_order() -> None:
@@ -186,7 +186,10 @@ def test_no_group_is_of_fewer_people_than_asked(rows: list[tuple[int, str]], lea
         [one for speaker, dialect in rows for one in outcomes(str(speaker), 1, ["noisy: 1"], dialect=dialect)],
         synthetic=frozenset(map(str, synthetic)),
     )
-    for table in tables(came, least, 1):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "_DEALS", 19)
+        found = tables(came, least, 1)
+    for table in found:
         assert sum(group.came for group in table.groups) == len(came.outcomes)
         for group in table.groups:
             assert group.people == 0 or group.people >= least
@@ -221,21 +224,21 @@ def test_a_figure_says_its_unit_and_the_limits_that_the_recipe_sets_it() -> None
         "prepare.min_duration_s",
         "prepare.max_duration_s",
     ]
-    assert measure("clipped_share", prepare).said(0.0123) == "1.23 %"
+    assert measure("clipped_share", prepare).said(0.0123) == "1.23\N{NO-BREAK SPACE}%"
     assert measure("loudness_lufs", prepare).target == -23
     unknown = measure("brightness_of_it_hz", prepare)  # a figure that nobody has described
-    assert (unknown.label, unknown.said(1234)) == ("Brightness of it", "1.23 kHz")
+    assert (unknown.label, unknown.said(1234)) == ("Brightness of it", "1.23\N{NO-BREAK SPACE}kHz")
 
 
-def test_every_figure_of_an_utterance_has_a_label_and_a_plot() -> None:
+def test_every_figure_of_an_utterance_has_a_label_and_those_that_differ_a_plot() -> None:
     prepare = recipe_of(min_snr_db=15).prepare
-    for name in ("duration_s", *Quality.model_fields):
-        one = measure(name, prepare)
-        assert one.label[0].isupper()
-        drawn = page.figures(
-            Came(outcomes("a", 2, figures={name: 1.0}) + outcomes("b", 2, figures={name: 3.0})), [], [one]
-        )
-        assert 'aria-label="' in drawn[0]["plots"][0]
+    known = [measure(name, prepare) for name in ("duration_s", *Quality.model_fields)]
+    assert all(one.label[0].isupper() and "_" not in one.label for one in known)
+    came = Came(outcomes("a", 2, figures={"snr_db": 20.0}) + outcomes("b", 0, ["noisy: 3"], figures={"snr_db": 3.0}))
+    by_name = {one.name: one for one in known}
+    alike, differ = page.figures(came, [], [by_name["duration_s"], by_name["snr_db"]])
+    assert (alike["plots"], alike["measure"].said(alike["alike"])) == ([], "2\N{NO-BREAK SPACE}s")
+    assert "kept 2, median 20, nine tenths from 20 to 20; left out 1, median 3" in differ["plots"][0]
 
 
 def test_the_worst_and_those_on_both_sides_of_a_limit_are_heard() -> None:
@@ -273,9 +276,9 @@ PHONE = "0612345678"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe whose ledger was prepared and reported on: nine people, two recordings of each."""
-    folder = tmp_path_factory.mktemp("made")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe whose ledger was prepared: nine people, two recordings of each."""
+    folder = tmp_path_factory.mktemp("prepared")
     (folder / "atlas.yaml").write_text(RECIPE, encoding="utf-8")
     recipe = load(folder / "atlas.yaml")
     with open_ledger(recipe) as ledger:
@@ -289,8 +292,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add(ledger, "fatima0", f"عيط ليا {PHONE}", babble(0.9), "Souss", "ary-Arab")
         add(ledger, "refuses", "ⴰⵡⴰⵍ", babble(0.7), "Souss")
     assert prepare_script.main(recipe) == 1
-    report.main(recipe)
     return folder
+
+
+def copied(folder: Path, to: Path) -> Recipe:
+    """A copy of a prepared folder, whose ledger knows where things are now."""
+    shutil.copytree(folder, to, symlinks=True)
+    recipe = load(to / "atlas.yaml")
+    prepare_script.main(recipe)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def made(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A copy with its report, to look at."""
+    recipe = copied(prepared, tmp_path_factory.mktemp("made") / "copy")
+    report.main(recipe)
+    return recipe
+
+
+@pytest.fixture
+def recipe(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A copy to do with as a test likes; its report has no plots of figures, which take a while."""
+    monkeypatch.setattr(page, "figures", lambda *_: [])
+    recipe = copied(prepared, tmp_path / "copy")
+    report.main(recipe)
+    return recipe
 
 
 def enrol(ledger: Ledger, code: str, purposes: Sequence[Purpose], **facts: Any) -> None:
@@ -306,60 +333,47 @@ def add(ledger: Ledger, code: str, text: str, sound: Any, dialect: str, language
     ledger.add(Clip.model_validate(row), np.clip(sound, -1, 1)[:, None])
 
 
-@pytest.fixture
-def recipe(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """A copy of `made`, to do with as a test likes; its report has no plots of figures, which take a while."""
-    monkeypatch.setattr(page, "figures", lambda *_: [])
-    shutil.copytree(made, tmp_path / "copy", symlinks=True)
-    copied = load(tmp_path / "copy" / "atlas.yaml")
-    prepare_script.main(copied)  # does nothing but tell the ledger where things are now
-    report.main(copied)
-    return copied
-
-
 def html(recipe: Recipe) -> str:
     return report.place(recipe).read_text(encoding="utf-8")
 
 
-def test_the_page_says_who_lost_what(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = load(made / "atlas.yaml")
-    report.main(recipe)
-    text, said = html(recipe), capsys.readouterr().out
+def test_the_page_says_who_lost_what(made: Recipe) -> None:
+    text = html(made)
     assert "19 recordings came that may be used for asr_train" in text and "12 stayed (63 %)" in text
     assert "Not looked at: 1 recording, no consent for this." in text
     assert '<th scope="row">noisy</th>' in text and "prepare.min_snr_db" in text and "تاريفيت" in text
     assert "it takes 100 % of gender male (6 of 6) and 0 % of the others (0 of 13)" in text
     assert text.count("<audio") == text.count("data:audio/flac;base64,") > 5
-    assert "noisy" in said and str(report.place(recipe)) in said
 
 
-def test_it_names_nobody_and_asks_nothing_of_the_network(made: Path) -> None:
-    recipe = load(made / "atlas.yaml")
-    text = re.sub(r"base64,[\w+/=]+", "", html(recipe))
-    for secret in (*PEOPLE, "refuses", "+2126", PHONE, "Figuig", str(made)):
+def test_it_names_nobody_and_asks_nothing_of_the_network(made: Recipe) -> None:
+    text = re.sub(r"base64,[\w+/=]+", "", html(made))
+    for secret in (*PEOPLE, "refuses", "+2126", PHONE, "Figuig", str(made.work_dir)):
         assert secret not in text, secret
-    assert export.pseudonym("fatima0", export.read_salt(recipe)) in text
+    assert export.pseudonym("fatima0", export.read_salt(made)) in text
     assert "default-src 'none'" in text and "<script" not in text
     addresses = set(re.findall(r"https?://[^\s\"'<]+", text))
     assert addresses <= {"http://www.w3.org/1999/xlink", "http://www.w3.org/2000/svg"}  # names, not places
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
 
 
-def test_facts_need_their_own_consent(made: Path) -> None:
-    shown = set(re.findall(r"<bdi>(.*?)</bdi>", html(load(made / "atlas.yaml"))))
+def test_facts_need_their_own_consent(made: Recipe) -> None:
+    shown = set(re.findall(r"<bdi>(.*?)</bdi>", html(made)))
     assert shown == {"zgh-Tfng", "ary-Arab", "female", "male", "Souss", "تاريفيت", NOT_GIVEN}
 
 
-def test_only_its_owner_can_read_it_and_it_lies_with_its_dataset(made: Path) -> None:
-    recipe = load(made / "atlas.yaml")
-    assert report.place(recipe).stat().st_mode & 0o777 == 0o600
-    assert report.place(recipe).resolve().parent == dataset.dataset_folder(recipe).resolve()
-    assert "Private." in html(recipe) and "do not send it on" in html(recipe)
+def test_only_its_owner_can_read_it_and_it_lies_with_its_dataset(made: Recipe) -> None:
+    assert report.place(made).stat().st_mode & 0o777 == 0o600
+    assert report.place(made).resolve().parent == dataset.dataset_folder(made).resolve()
+    assert "Private." in html(made) and "do not send it on" in html(made)
 
 
-def test_twice_is_once(recipe: Recipe) -> None:
+def test_twice_is_once(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
     before, text = report.place(recipe).stat().st_mtime_ns, html(recipe)
+    capsys.readouterr()
     report.main(recipe)
+    said = capsys.readouterr().out
+    assert "The most unequal filter is “noisy”" in said and str(report.place(recipe)) in said
     assert (report.place(recipe).stat().st_mtime_ns, html(recipe)) == (before, text)
     assert dataset.verify(recipe) == []
 
@@ -368,7 +382,7 @@ def test_twice_is_once(recipe: Recipe) -> None:
 def test_a_withdrawal_removes_it_at_once(recipe: Recipe, who: str) -> None:
     with open_ledger(recipe) as ledger:
         withdraw.withdraw(ledger, who)
-        tasks = {task.kind: task.state for task in ledger.tasks() if str(recipe.work_dir) in task.place}
+        tasks = {task.kind: task.state for task in ledger.tasks()}
     assert not report.place(recipe).exists() and tasks["prepare_report"] == "done"
     if who == "fatima0":
         with pytest.raises(UserError, match="made from recordings that were withdrawn"):
@@ -401,9 +415,9 @@ def test_what_was_left_out_is_heard_through_the_gate_only(recipe: Recipe, monkey
 
 
 def test_sound_that_has_no_room_is_counted(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(players, "_ROOM_MIB", 0.05)
+    monkeypatch.setattr(players, "_ROOM_MIB", 0.04)
     report.main(recipe)
-    assert 0 < html(recipe).count("<audio") < 4 and "had no room in this page" in html(recipe)
+    assert 0 < html(recipe).count("<audio") < 5 and "had no room in this page" in html(recipe)
 
 
 def test_without_a_dataset_or_a_ledger_it_says_what_to_do(tmp_path: Path) -> None:
@@ -438,13 +452,13 @@ PLAY = """async () => {
 
 
 @needs("chromium")
-def test_players_play_on_a_phone_and_nothing_else_is_loaded(made: Path, browser: Any) -> None:
+def test_players_play_on_a_phone_and_nothing_else_is_loaded(made: Recipe, browser: Any) -> None:
     faults, asked = [], []
     phone = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
     phone.on("console", lambda message: faults.append(message.text))
     phone.on("pageerror", lambda error: faults.append(str(error)))
     phone.on("request", lambda request: asked.append(request.url.partition(":")[0]))
-    phone.goto(report.place(load(made / "atlas.yaml")).as_uri())
+    phone.goto(report.place(made).as_uri())
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     durations = phone.evaluate(PLAY)
     assert durations and all(0.5 < duration < 3 for duration in durations)

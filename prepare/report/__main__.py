@@ -36,8 +36,8 @@ def main(recipe: Recipe) -> None:
             place=str(path),
             purpose=recipe.prepare.purpose,
         )
-        heard = {p.outcome.clip.id for shelf in shelves for some in shelf.players.values() for p in some}
-        ledger.register(made, clips=heard, parents=[dataset.dataset_hash(recipe)])
+        left_out = {one.clip.id for one in came.left_out}  # the others are those of the dataset
+        ledger.register(made, clips=left_out, parents=[dataset.dataset_hash(recipe)])
     print("\n".join([*words.headline(came, tables, alone, recipe.prepare.purpose), *named(recipe, alone)]))
     print(f"report, with voices in it, for you alone: {path}")
 

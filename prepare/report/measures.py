@@ -65,7 +65,7 @@ class Measure:
 
     def said(self, value: float) -> str:
         """The figure with its unit."""
-        return f"{value * self.scale:.3g} {self.unit}".rstrip()
+        return f"{value * self.scale:.3g}\N{NO-BREAK SPACE}{self.unit}".rstrip()
 
 
 def measures(names: Iterable[str], settings: Prepare) -> list[Measure]:
