@@ -14,6 +14,7 @@ ACTIONS: dict[str, tuple[str, int]] = {
     "label_studio": ("delete its tasks, exports and files: python -m collect.withdraw RECIPE status", 1),
     "dataset": ("make it anew: python -m prepare RECIPE", 1),
     "voice_check": ("what comparing voices found is deleted: python -m prepare RECIPE", 1),
+    "prepare_report": ("make it anew: python -m prepare.report RECIPE", 1),
     "adapter": ("train it anew or delete it: python -m train RECIPE", 30),
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),
     "listening_test": ("its clips are no longer played: python -m evaluate RECIPE makes new ones", 1),

@@ -24,6 +24,7 @@ from recipes.provenance import file_digest, mark_withdrawn
 from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
 
+_REMOVED = ("voice_check", "prepare_report")  # single files, removed at once
 _BASE: Purpose = "store_prepare"  # without it nothing may be kept
 
 
@@ -139,13 +140,13 @@ def settle(ledger: Ledger) -> None:
 def gone(task: Task) -> str | None:
     """How it is known that an artefact is no longer where it was; None when it is, or cannot be looked at."""
     place = Path(task.place)
-    if task.kind not in ("dataset", "voice_check", "adapter", "report", "listening_test"):
+    if task.kind not in ("dataset", "adapter", "report", "listening_test", *_REMOVED):
         return None
     if not place.exists():
         return f"{place} is gone"
     if task.kind == "dataset":
         return None if place.resolve().name == task.artefact else f"{place} was made anew"
-    line = place / "lineage.json"
+    line = place if task.kind == "prepare_report" else place / "lineage.json"
     return None if line.is_file() and file_digest(line) in task.artefact else f"{place} was made anew"
 
 
@@ -175,7 +176,7 @@ def _carry_out(
     tasks = ledger.plan(number, clips, purposes)
     _mark(tasks, day)
     for task in tasks:
-        if task.kind == "voice_check" and task.state == "pending":
+        if task.kind in _REMOVED and task.state == "pending":
             Path(task.place).unlink(missing_ok=True)
             ledger.close_task(task, "done", str(gone(task)))
     return ledger.tasks(number)
@@ -184,7 +185,7 @@ def _carry_out(
 def _mark(tasks: Sequence[Task], day: date) -> None:
     """Leave a mark in the folders of what was made, which every stage looks for before it uses it."""
     for task in tasks:
-        if task.state == "pending" and gone(task) is None and task.kind not in ("label_studio", "voice_check"):
+        if task.state == "pending" and gone(task) is None and task.kind not in ("label_studio", *_REMOVED):
             mark_withdrawn(Path(task.place), day, task.clips)
             if task.kind == "adapter":  # features and checkpoints lie beside it
                 mark_withdrawn(Path(task.place).parent, day, task.clips)

@@ -261,6 +261,7 @@ def summarise(recipe: Recipe, utterances: Iterable[Utterance]) -> None:
     for kind, count in flags.most_common():
         print(f"flagged: {count} × {kind}")
     print(f"all   {whole} in {dataset.dataset_folder(recipe)}")
+    print(next_command("prepare.report", "what was left out, and of whom"))
     print(next_command("train"))
 
 

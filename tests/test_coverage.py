@@ -261,6 +261,7 @@ def test_letters_never_and_rarely_recorded_and_the_prompts_that_bring_them(recip
     assert sounds.suggestions[0].text == "ⵥⵥ ⵚⵚ"
     assert sounds.suggestions[0].new == ("ⵚ", "ⵥ", "ⵚⵚ", "ⵥⵥ")
     page = page_of(recipe)
+    assert "default-src 'none'" in page  # it loads nothing
     assert 'class="never"><bdi>ⵥ</bdi>' in page and 'class="rare"><bdi>ⴱ</bdi>' in page
 
 
