@@ -39,7 +39,7 @@ COLUMNS = {
     "duration_s": "seconds",
     "words": "word times with scores, where there is an alignment",
     "quality": "loudness (LUFS), active speech level (dBov), peak, SNR (dB), shares of clipped samples and of "
-    "speech, clicks, bandwidth (Hz), reverberation time (s), letters a second",
+    "speech, clicks, bandwidth (Hz), reverberation time (s), letters a second, DNSMOS ratings",
     "flags": "what was found in the transcript, its alignment or the sound, where such clips are kept",
     "split": "train, valid or test",
 }

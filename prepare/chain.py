@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
-from collect.ledger import Ledger
+import numpy as np
+from numpy.typing import NDArray
+
 from prepare import align, clicks, dataset, limits, noise, quality, segments, steps, text, voice
 from prepare.clip import Clip, Reject, Unread
 from prepare.fingerprint import fingerprint
@@ -17,6 +20,15 @@ from recipes.records import Purpose, Quality, Word
 from recipes.schema import Prepare, UserError
 
 _PAD_S = 0.1  # kept on both sides of a stretch where prepare.vad, which says how much, is off
+
+
+class Sounds(Protocol):
+    """Where sound comes from: the ledger, or on another machine what was sent of it."""
+
+    def audio(self, clip: records.Clip, purpose: Purpose) -> tuple[NDArray[np.float32], int]:
+        """Samples, float32 (n, channels), and rate. Raises UserError where they are not to be had."""
+        ...
+
 
 Made = tuple[Finished, bytes]  # an utterance: its facts and its FLAC bytes
 
@@ -36,10 +48,10 @@ class Ready:
         return self.transcript.normal.split()
 
 
-def ready(clip: records.Clip, ledger: Ledger, settings: Prepare) -> Ready:
+def ready(clip: records.Clip, sounds: Sounds, settings: Prepare) -> Ready:
     """The first steps, from the ledger to a trimmed utterance. Raises Reject where it cannot be one."""
     transcript = reading.read(clip.transcript, clip.language, settings)
-    original = read(clip, ledger, settings.purpose)
+    original = read(clip, sounds, settings.purpose)
     recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
     recording = clicks.mark(recording)
     if settings.repair_clicks:
@@ -174,9 +186,9 @@ def _normal(words: Sequence[Word | str]) -> str:
     return " ".join(word if isinstance(word, str) else word.text for word in words)
 
 
-def read(clip: records.Clip, ledger: Ledger, purpose: Purpose) -> Clip:
+def read(clip: records.Clip, sounds: Sounds, purpose: Purpose) -> Clip:
     """The clip's sound, as it came. Raises Unread where the ledger refuses or has lost it."""
     try:
-        return Clip(*ledger.audio(clip, purpose))
+        return Clip(*sounds.audio(clip, purpose))
     except UserError as error:
         raise Unread(f"audio cannot be read: {error}") from None

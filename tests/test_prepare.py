@@ -317,7 +317,7 @@ def test_a_changed_transcript_or_setting_is_prepared_again(ledger: Ledger, tmp_p
     assert ledger.read == [first.source]
     script.main(recipe(tmp_path, loudness_lufs=-30))
     assert len(ledger.read) == 7
-    assert len(list((recipe(tmp_path).folder("prepare") / "parts").iterdir())) == 6  # the old ones are gone
+    assert len(kept(recipe(tmp_path))) == 6  # the old ones are gone
 
 
 def test_a_change_that_does_not_touch_audio_repeats_nothing(ledger: Ledger, tmp_path: Path) -> None:
@@ -337,8 +337,24 @@ def test_withdrawn_clips_leave_no_trace(ledger: Ledger, tmp_path: Path) -> None:
     script.main(ask)
     rows = [row for split in dataset.open_dataset(ask).values() for row in split]
     assert gone.id not in {row["clip"] for row in rows}
-    assert len(list((ask.folder("prepare") / "parts").iterdir())) == 5
+    assert len(kept(ask)) == 5
     assert len(list((ask.folder("prepare") / "versions").iterdir())) == 1
+
+
+def test_a_consent_withdrawn_while_a_run_is_at_work_counts(ledger: Ledger, tmp_path: Path) -> None:
+    gone, whole = next(ledger.clips()), ledger.audio
+
+    def withdrawn(clip: records.Clip, purpose: str) -> tuple[NDArray[np.float32], int]:
+        if len(ledger.read) == 4:  # when the clip, which comes first, is done
+            ledger.granted[gone.id].clear()
+        return whole(clip, purpose)
+
+    ledger.audio = withdrawn  # type: ignore[method-assign]
+    ask = recipe(tmp_path)
+    assert script.main(ask) == 0
+    rows = [row["clip"] for split in dataset.open_dataset(ask).values() for row in split]
+    assert gone.id not in rows and len(rows) == len(kept(ask)) == 5
+    assert [row.reason for row in dataset.read_rejected(ask)] == ["consent does not cover tts_clone"]
 
 
 def test_when_nobody_allows_it_any_more_the_dataset_goes(ledger: Ledger, tmp_path: Path) -> None:
@@ -349,7 +365,7 @@ def test_when_nobody_allows_it_any_more_the_dataset_goes(ledger: Ledger, tmp_pat
     with pytest.raises(UserError, match="no clip came through"):
         script.main(ask)
     assert list(ask.folder("prepare").rglob("*.arrow")) == []
-    assert list((ask.folder("prepare") / "parts").iterdir()) == []
+    assert kept(ask) == []
 
 
 def test_one_speaker_cannot_be_split_by_speaker(ledger: Ledger, tmp_path: Path) -> None:
@@ -372,7 +388,7 @@ def test_two_runs_at_once_do_not_meet(ledger: Ledger, tmp_path: Path) -> None:
 def test_a_damaged_part_is_noticed_and_made_again(ledger: Ledger, tmp_path: Path) -> None:
     ask = recipe(tmp_path)
     script.main(ask)
-    first, second, *_ = sorted((ask.folder("prepare") / "parts").iterdir())
+    first, second, *_ = kept(ask)
     first.write_bytes(b"")
     second.write_bytes(second.read_bytes()[:-100])
     dataset.remove(ask)
@@ -550,20 +566,20 @@ def test_several_workers_make_the_same_dataset(corpus: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_loses_only_the_clip_it_was_at(corpus: Path, workers: int) -> None:
-    kept = load(corpus).folder("prepare") / "parts"
+    ask = load(corpus)
     running = subprocess.Popen(command(corpus, f"prepare.workers={workers}"), cwd=ROOT, stderr=subprocess.DEVNULL)
-    while running.poll() is None and len(finished(kept)) < 5:
+    while running.poll() is None and len(finished(ask)) < 5:
         time.sleep(0.001)
     running.kill()
     assert running.wait() == -9
-    before = finished(kept)
+    before = finished(ask)
     assert 5 <= len(before) < 48
     assert not dataset.dataset_folder(load(corpus)).exists()
     assert script.main(load(corpus)) == 0
-    after = finished(kept)
+    after = finished(ask)
     assert len(after) == 48 and all(after[name] == written for name, written in before.items())
     assert dataset.verify(load(corpus)) == []
-    assert [path.name for path in kept.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in kept(ask) if path.name.startswith(".")] == []
 
 
 @pytest.mark.real
@@ -608,9 +624,14 @@ def test_filters_take_few_of_300_real_clips_and_most_wrong_transcripts(tmp_path:
     assert np.mean([2 * pace > 20 for pace in paces]) > 0.8  # with a transcript twice as long
 
 
-def finished(folder: Path) -> dict[str, int]:
+def kept(ask: Recipe) -> list[Path]:
+    """The files of the parts, and what lies between them."""
+    return sorted(path for path in (ask.folder("prepare") / "parts").rglob("*") if path.is_file())
+
+
+def finished(ask: Recipe) -> dict[str, int]:
     """When each part was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("[0-9a-f]*")}
+    return {path.name: path.stat().st_mtime_ns for path in kept(ask) if not path.name.startswith(".")}
 
 
 def test_a_recording_that_got_lost_is_a_fault_until_it_is_back(
