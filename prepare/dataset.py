@@ -27,6 +27,7 @@ from prepare.models import pretrained as pretrained
 from prepare.models import pretrained_model as pretrained_model
 from prepare.scratch import Lines
 from prepare.text import normalise as normalise
+from prepare.text.tifinagh import to_latin as to_latin
 from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
 from recipes.records import Lineage, Quality, Rejected, Split, Utterance

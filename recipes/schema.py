@@ -25,7 +25,7 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral", "vits"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
 RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
@@ -472,6 +472,7 @@ class Train(Section):
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
     codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
+    adversarial: bool = False  # for VITS: its decoder trains too, against a discriminator
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)
@@ -518,6 +519,8 @@ class Train(Section):
             raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
         if self.family != "pocket_tts" and self.codec:
             raise ValueError("`codec` is for the family pocket_tts only")
+        if self.family != "vits" and self.adversarial:
+            raise ValueError("`adversarial` is for the family vits only")
         return self
 
     @property

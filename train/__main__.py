@@ -24,7 +24,7 @@ from recipes.command import next_command, run
 from recipes.provenance import is_withdrawn, refuse_withdrawn, write_text
 from recipes.schema import Recipe, UserError
 from train import adapter
-from train.families import Family, Samples, open_family
+from train.families import Family, Opposed, Samples, open_family
 from train.features import Features, encode_split, speaker_voices
 from train.loop import fit
 from train.probes import error_rate, probe
@@ -51,6 +51,7 @@ def main(recipe: Recipe) -> None:
     if here.is_main_process:
         show_weights(family)
         report_skipped(train, valid, folder)
+        report_one_voice(voices)
     refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
         on_probe = prober(recipe, family, data["valid"], voices, tracker)
@@ -118,6 +119,8 @@ def open_trainable(recipe: Recipe, texts: list[str]) -> Family:
         adapter.add_lora(family, recipe.train.lora, texts)
     else:
         family.add_letters(texts)
+    if recipe.train.adversarial and isinstance(family, Opposed):
+        family.add_discriminator()
     return family
 
 
@@ -156,6 +159,13 @@ def report_skipped(train: Features, valid: Features, folder: Path) -> None:
     if skipped:
         print(f"{len(skipped)} utterances skipped, listed in {folder / 'skipped.csv'};", end=" ")
         print(f"first: {skipped[0][1]}")
+
+
+def report_one_voice(voices: dict[str, Samples]) -> None:
+    """Say that several people become one voice, where the model knows no voices."""
+    if len(voices) > 1 and not any(voice.size for voice in voices.values()):
+        print(f"{len(voices)} speakers, and this model has one voice: it becomes a mixture of theirs;", end=" ")
+        print("prepare.speakers takes one of them")
 
 
 def refuse_empty(train: Features, valid: Features, folder: Path) -> None:

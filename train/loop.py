@@ -117,6 +117,7 @@ def _recompute_activations(family: Family) -> None:
     """Less memory for more time: what the layers gave is computed again for the gradients, not kept."""
     try:
         family.model.gradient_checkpointing_enable({"use_reentrant": False})
+        family.model.disable_input_require_grads()  # needed by the re-entrant kind alone; CSM cannot bear it
     except (AttributeError, ValueError):
         name = type(family).__name__
         raise UserError(f"train.checkpointing: {name} cannot do it; lower train.batch_s instead") from None

@@ -77,6 +77,14 @@ class Prompted(Family, Protocol):
         """One utterance of a speaker as what stands for their voice: float32 (d,)."""
 
 
+@runtime_checkable
+class Opposed(Family, Protocol):
+    """A generator that may train against an opponent, which learns to tell it from recordings."""
+
+    def add_discriminator(self) -> None:
+        """Put the opponent beside the model: trained with it, saved in checkpoints, and no part of the result."""
+
+
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:
     """The base model of a recipe, with its processor.
 
@@ -112,6 +120,10 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.speecht5 import SpeechT5
 
             return SpeechT5(settings, processor, letters)
+        case "vits":
+            from train.families.vits import Vits
+
+            return Vits(settings, processor, letters)
         case "voxtral":
             from train.families.voxtral import Voxtral
 

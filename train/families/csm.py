@@ -139,7 +139,7 @@ class Csm:
             )[0]
         ended = (codes == self.config.codebook_eos_token_id).all(-1).nonzero()
         if len(codes := codes[: int(ended[0])] if len(ended) else codes) == 0:
-            return np.zeros(0, np.float32)
+            return np.zeros(self.rate_hz // 10, np.float32)  # nothing was said: a tenth of a second of it
         codec = core.codec_model
         codes = codes.clamp(max=codec.config.codebook_size - 1)  # the model has a few more, of its own
         with torch.inference_mode():

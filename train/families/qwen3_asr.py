@@ -63,10 +63,10 @@ class Qwen3Asr:
     def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
         longest = max(len(example["mask"]) for example in examples)
 
-        def pad(name: str) -> torch.Tensor:
-            return torch.stack([_padded(example[name], longest) for example in examples])
+        def pad(name: str, kind: Any) -> torch.Tensor:
+            return torch.stack([_padded(np.array(example[name], kind), longest) for example in examples])
 
-        batch = {"input_features": pad("inputs").float(), "input_features_mask": pad("mask")}
+        batch = {"input_features": pad("inputs", np.float32), "input_features_mask": pad("mask", np.int64)}
         return batch | answers.collated(examples, self._end)
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -115,5 +115,4 @@ class Qwen3Asr:
 
 
 def _padded(values: Any, frames: int) -> torch.Tensor:
-    missing = frames - values.shape[-1]
-    return torch.nn.functional.pad(torch.from_numpy(np.array(values)), (0, missing))
+    return torch.nn.functional.pad(torch.from_numpy(values), (0, frames - values.shape[-1]))

@@ -59,8 +59,8 @@ class Voxtral:
         return {"inputs": inputs} | answers.encoded(self._prompt, answer, self._most)
 
     def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
-        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"])) for example in examples])
-        return {"input_features": inputs.float()} | answers.collated(examples, self._padding)
+        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"], np.float32)) for example in examples])
+        return {"input_features": inputs} | answers.collated(examples, self._padding)
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch, use_cache=False).loss

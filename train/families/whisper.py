@@ -91,8 +91,8 @@ class Whisper:
         targets[:, : start - 1] = -100  # the prompt is given, not learnt
         given = padded[:, :-1].clone()
         given[given == -100] = self.tokenizer.eos_token_id
-        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"])) for example in examples])
-        return {"input_features": inputs.float(), "decoder_input_ids": given, "labels": targets}
+        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"], np.float32)) for example in examples])
+        return {"input_features": inputs, "decoder_input_ids": given, "labels": targets}
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch).loss
