@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from prepare import parts
-from prepare.fingerprint import likeness, numbers
+from prepare.fingerprint import agreement, read
 from prepare.parts import Finished
 from recipes import records
 from recipes.records import Quality
 from recipes.schema import Prepare
 
-_LIKE, _SHARED = 0.06, 4  # of two fingerprints: different sounds have at most 0.02, and one number, in common
+SAME = 5  # words of two fingerprints that agree: see prepare.fingerprint.agreement
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def sounds(said: Sequence[Said]) -> dict[str, str]:
 
     The copy that stays is the one with the widest band, then the least clipping, then the smallest id: what it
     contains decides, and not the order. Time grows with the number of utterances, not with that of pairs: those
-    are compared that share numbers of their fingerprints, and follow one another among those that have it.
+    are compared that share words of their fingerprints, and follow one another among those that have them.
     """
     ranked = sorted(said, key=lambda one: (-one.quality.bandwidth_hz, one.quality.clipped_share, one.id))
-    prints = [numbers(one.sound) for one in ranked]
+    prints = [read(one.sound) for one in ranked]
     if not prints:
         return {}
-    owner = np.repeat(np.arange(len(prints)), [len(found) for found in prints])
-    values = np.concatenate(prints)
+    owner = np.repeat(np.arange(len(prints)), [len(found.words) for found in prints])
+    values = np.concatenate([found.words for found in prints])
     order = np.lexsort((owner, values))
     values, owner = values[order], owner[order]
     follows = values[1:] == values[:-1]
@@ -83,7 +83,7 @@ def sounds(said: Sequence[Said]) -> dict[str, str]:
     for pair in pairs[counts > 1]:
         one, other = (_root(first, int(number)) for number in divmod(pair, len(prints)))
         mine, theirs = (prints[int(number)] for number in divmod(pair, len(prints)))
-        if len(np.intersect1d(mine, theirs)) >= _SHARED and likeness(mine, theirs) >= _LIKE:
+        if agreement(mine, theirs) >= SAME:
             first[max(one, other)] = min(one, other)
     best = {number: _root(first, number) for number in range(len(ranked))}
     return {ranked[number].id: ranked[stays].id for number, stays in best.items() if stays != number}
