@@ -364,7 +364,7 @@ class Mos(Section):
 class Voices(Section):
     """Whether a clip is by its speaker, by comparing voices: only of speakers who allow `voice_match`."""
 
-    min_own: float | None = Field(0.78, gt=0, lt=1)  # likeness to the speaker's other clips; below: another voice
+    min_own: float | None = Field(0.75, gt=0, lt=1)  # likeness to the speaker's other clips; below: another voice
     min_within: float | None = Field(0.76, gt=0, lt=1)  # of a clip's two most unlike parts; below: two voices
     same: float | None = Field(0.85, gt=0, lt=1)  # of two speakers; from here on, they may be one person
     on_finding: Literal["flag", "reject"] = "flag"
