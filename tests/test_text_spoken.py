@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prepare.text import normalise, numbers, spoken
-from prepare.text.numbers import can_count, in_words
-from prepare.text.spoken import plain, spell_out
+from prepare.text.numbers import can_count, in_words, plain
+from prepare.text.spoken import spell_out
 from recipes.records import LANGUAGES, Language
 
 COUNTING = [language for language in LANGUAGES if can_count(language)]  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from recipes.records import Language
 
 _SPOKEN = "%‰&@§°#"  # besides currency and mathematics, which Unicode has categories for
 # In Arabizi 2 3 5 7 8 9 are letters, in words: `3lach`, `799e9t`.
-_NUMBER_IN_ARABIZI = re.compile(r"\d+|.*[0146].*|.*\d{4}.*|\d+(dh|dhs|mad|km|kg|cm|mn)")
+_NUMBER_IN_ARABIZI = re.compile(r"\d+|.*[0146].*|.*\d{4}.*|\d+(dhs?|mad|km|kg|[cm]m|[cm]l|mn|min|h|go|mo)")
+_ROMAN = re.compile(r"(?<!\w)(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})(?!\w)")
 
 
 def normalise(text: str, language: Language) -> str:
@@ -75,7 +76,9 @@ def rules_of(language: Language) -> tuple[Rule, ...]:
 
 
 def _numbers(text: str, language: Language) -> str:
-    """The first word that is, or holds, a number."""
+    """The first word that is, or holds, a number; Roman ones too (محمد VI)."""
+    if roman := _ROMAN.search(text):
+        return roman[0]
     words = re.findall(r"[^\W_]+", text)
     if language == "ary-Latn":
         return next(filter(_NUMBER_IN_ARABIZI.fullmatch, words), "")

@@ -1,5 +1,6 @@
 """Numbers in words, as people count in Darija and in Tamazight. The words are data: `tables/numbers.yaml`."""
 
+import re
 from functools import cache
 
 from pydantic import BaseModel, ConfigDict
@@ -45,6 +46,7 @@ class Counting(BaseModel):
 
     units_from_0: list[str]
     inside: dict[int, str] = {}  # units that have another form before a ten
+    feminine_from_1: list[str] | None = None  # units before a feminine thing, up to ten
     teens_from_11: list[str]
     teens_counted: list[str] | None = None
     tens_from_20: list[str]
@@ -59,8 +61,8 @@ class Counting(BaseModel):
     minus: str
     cases: dict[int, str]
 
-    def words(self, number: int, counted: bool = False) -> str:
-        """A number from 0 on in words; `counted`: as it stands before a thing.
+    def words(self, number: int, counted: bool = False, feminine: bool = False) -> str:
+        """A number from 0 on in words; `counted`: as it stands before a thing, `feminine`: before such a one.
 
         Raises ValueError for a number that is negative or beyond the milliards.
         """
@@ -74,26 +76,31 @@ class Counting(BaseModel):
                 parts.append(scale.times(number // size, self))
             number %= size
         if number:
-            parts.append(self.below_thousand(number, counted))
+            parts.append(self.below_thousand(number, counted, feminine))
         return self.joined.join(parts)
 
-    def below_thousand(self, number: int, counted: bool = False) -> str:
+    def below_thousand(self, number: int, counted: bool = False, feminine: bool = False) -> str:
         """1 to 999."""
         hundred, rest = divmod(number, 100)
         last = counted and not rest
         hundreds = (self.hundreds_counted if last else None) or self.hundreds_from_1
         parts = [hundreds[hundred - 1]] if hundred else []
-        return self.joined.join([*parts, self._below_hundred(rest, counted)] if rest else parts)
+        return self.joined.join([*parts, self._below_hundred(rest, counted, feminine)] if rest else parts)
 
-    def _below_hundred(self, number: int, counted: bool) -> str:
+    def _below_hundred(self, number: int, counted: bool, feminine: bool) -> str:
+        units = self.units_from_0
+        if feminine and self.feminine_from_1:
+            units = [units[0], *self.feminine_from_1]
         if number <= 10:
-            return self.units_from_0[number]
+            return units[number]
+        if number < 20 and units is not self.units_from_0:
+            return self.joined.join([units[number - 10], units[10]])
         if number < 20:
             return ((self.teens_counted if counted else None) or self.teens_from_11)[number - 11]
         ten, unit = divmod(number, 10)
         if not unit:
             return self.tens_from_20[ten - 2]
-        pair = [self.inside.get(unit, self.units_from_0[unit]), self.tens_from_20[ten - 2]]
+        pair = [self.inside.get(unit, units[unit]), self.tens_from_20[ten - 2]]
         return self.joined.join(reversed(pair) if self.ten_first else pair)
 
 
@@ -102,29 +109,44 @@ def can_count(language: Language) -> bool:
     return language.startswith("ary") or not language.endswith("Arab")
 
 
-def in_words(number: int | str, language: Language, counted: bool = False) -> str:
-    """A number in words: a whole one from 0 on, or text like `3.05`, `-12`.
+def in_words(number: int | str, language: Language, counted: bool = False, feminine: bool = False) -> str:
+    """A number in words: a whole one from 0 on, or text like `3.05`, `-12`; `counted`, `feminine`: before a thing.
 
     Raises ValueError where it cannot be said: no number, too large, or no words in this language and script.
     """
     if not can_count(language):
         raise ValueError(f"{language} has no words for numbers here")
-    said = _said(str(number), _counting(language), counted)
+    said = _said(str(number), _counting(language), counted, feminine)
     source = _source(language)
     if source.endswith("Tfng") and language.endswith("Latn"):
         return to_latin(said)
     return to_tifinagh(said) if source.endswith("Latn") and language.endswith("Tfng") else said
 
 
-def _said(number: str, counting: Counting, counted: bool) -> str:
+def _said(number: str, counting: Counting, counted: bool, feminine: bool) -> str:
     whole, point, fraction = number.removeprefix("-").partition(".")
     said = [counting.minus] if number.startswith("-") else []
-    said.append(counting.words(int(whole), counted and not point))
+    said.append(counting.words(int(whole), counted and not point, feminine and not point))
     if point:
         zeros = len(fraction) - len(fraction.lstrip("0"))
         said += [counting.point, *[counting.units_from_0[0]] * zeros]
         said += [counting.words(int(fraction))] if int(fraction) else []
     return " ".join(said)
+
+
+def plain(number: str) -> str | None:
+    """A written number with a point before its fraction and no groups; None where it could be two.
+
+    `6,193` and `1 200 000` are groups of three; `19,90` and `3.5` have a fraction.
+    """
+    number = number.strip().replace("\u00a0", " ").replace("\u202f", " ")
+    if re.fullmatch(r"-?[1-9]\d{0,2}([ ,.])\d{3}(\1\d{3})*", number):
+        return re.sub("[ ,.]", "", number)
+    if found := re.fullmatch(r"(-?[1-9]\d{0,2})((?: \d{3})+|(?:,\d{3})+|(?:\.\d{3})+)[.,](\d+)", number):
+        return f"{found[1]}{re.sub('[ ,.]', '', found[2])}.{found[3]}"
+    if found := re.fullmatch(r"(-?\d+)[.,](\d+)", number):
+        return f"{found[1]}.{found[2]}"
+    return number if re.fullmatch(r"-?\d+", number) else None
 
 
 def french(number: int) -> str:
