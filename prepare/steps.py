@@ -1,9 +1,11 @@
 """The audio steps: pure functions from clip to clip, in the order that `prepare/chain.py` calls them."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prepare.active_level import active_level
 from prepare.clip import Clip, Reject, Samples
@@ -59,15 +61,13 @@ def high_pass(clip: Clip, corner_hz: float) -> Clip:
     (zero phase). The corner of each run lies lower, so that both together lose 3 dB at `corner_hz`. Raises
     Reject for a clip that was nothing else.
     """
-    from scipy.signal import butter, sosfiltfilt
+    from scipy.signal import sosfiltfilt
 
     if len(clip.samples) < 10:
         raise Reject(f"too short: {len(clip.samples)} samples of {clip.rate_hz} a second are too few to filter")
-    each = np.tan(np.pi * corner_hz / clip.rate_hz) * (np.sqrt(2) - 1) ** (1 / (2 * _ORDER))
-    sections = butter(_ORDER, 2 / np.pi * np.arctan(each), "highpass", output="sos")
     level = np.mean(clip.samples, dtype=np.float64)  # taken first, for the filter's start is not its steady state
     reach = min(len(clip.samples) - 1, round(2 * clip.rate_hz / corner_hz))
-    samples = sosfiltfilt(sections, clip.samples - level, padlen=reach).astype(np.float32)
+    samples = sosfiltfilt(_sections(corner_hz, clip.rate_hz), clip.samples - level, padlen=reach).astype(np.float32)
     if np.abs(samples).max() < _SILENCE:
         raise Reject("silent: nothing in it above prepare.high_pass_hz is louder than -80 dB of full scale")
     return replace(clip, samples=samples)
@@ -91,6 +91,16 @@ def cut(clip: Clip, begin_s: float, end_s: float) -> Clip:
         moved = tuple((a, b) for a, b in inside if a < b)
     clicks = tuple(at_s - begins_s for at_s in clip.clicks if begins_s <= at_s < begins_s + length_s)
     return replace(clip, samples=clip.samples[start:end], speech=moved, clicks=clicks)
+
+
+@cache
+def _sections(corner_hz: float, rate_hz: int) -> NDArray[np.float64]:
+    """The filter of `high_pass`, designed once."""
+    from scipy.signal import butter
+
+    each = np.tan(np.pi * corner_hz / rate_hz) * (np.sqrt(2) - 1) ** (1 / (2 * _ORDER))
+    sections: NDArray[np.float64] = butter(_ORDER, 2 / np.pi * np.arctan(each), "highpass", output="sos")
+    return sections
 
 
 def set_edges(clip: Clip, edge_s: float) -> Clip:
