@@ -49,8 +49,8 @@ $(STUDIO)/.ready: collect/label/studio.lock
 	$(STUDIO)/bin/python -m pip install --quiet -r collect/label/studio.lock
 	touch $@
 
-test: $(READY) ## the test suite, without the slow tests
-	HF_HUB_OFFLINE=1 $(RUN) -m pytest $(PYTEST_ARGS)
+test: $(READY) ## the test suite, without the slow tests; models so small are fastest on one core
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(RUN) -m pytest $(PYTEST_ARGS)
 
 test-real: $(READY) ## the slow tests, and those on real recordings and weights
 	HF_HUB_OFFLINE=1 $(RUN) -m pytest -m 'slow or real' $(PYTEST_ARGS)
