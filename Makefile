@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUDIO := .label-studio/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo label-studio label-studio-install test test-real lint format lock clean
+.PHONY: help install demo voices label-studio label-studio-install test test-real lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -34,6 +34,9 @@ demo: $(READY) ## the sample corpus through all four stages, without a network
 	HF_HUB_OFFLINE=1 $(RUN) -m prepare $(RECIPE)
 	HF_HUB_OFFLINE=1 $(RUN) -m train $(RECIPE)
 	HF_HUB_OFFLINE=1 $(RUN) -m evaluate $(RECIPE)
+
+voices: $(READY) ## the network that prepare.voices compares voices with (17 MB; the package around it is not run)
+	$(RUN) -m pip install --quiet --no-deps resemblyzer==0.1.4
 
 label-studio: $(STUDIO)/.ready ## Label Studio on this machine, in its own environment; PORT=8080
 	$(PYTHON) -m collect.label.studio --port $(PORT)

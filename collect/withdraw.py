@@ -25,6 +25,7 @@ from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
 
 _BASE: Purpose = "store_prepare"  # without it nothing may be kept
+_REMOVED = ("voice_check", "prepare_report")  # files that a withdrawal removes at once: a command makes them anew
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def withdraw(ledger: Ledger, speaker: str, purposes: Sequence[Purpose] | None = 
         return _withdraw_all(ledger, speaker, last)
     clips = [clip.id for clip in ledger.clips(speaker)]
     proof = ledger.record(_next(ledger, last, "narrowed", left))
-    tasks = _mark(ledger, ledger.plan(proof.number, clips, purposes), ledger.now().date())
+    tasks = _carry_out(ledger, proof.number, clips, ledger.now().date(), purposes)
     return WithdrawalReceipt(speaker, ledger.now().date(), tuple(purposes or ()), 0, tuple(tasks), proof)
 
 
@@ -139,7 +140,7 @@ def settle(ledger: Ledger) -> None:
 def gone(task: Task) -> str | None:
     """How it is known that an artefact is no longer where it was; None when it is, or cannot be looked at."""
     place = Path(task.place)
-    if task.kind not in ("dataset", "adapter", "report", "listening_test", "prepare_report"):
+    if task.kind not in ("dataset", "adapter", "report", "listening_test", *_REMOVED):
         return None
     if not place.exists():
         return f"{place} is gone"
@@ -155,7 +156,7 @@ def _withdraw_all(ledger: Ledger, speaker: str, last: Event) -> WithdrawalReceip
         ledger.record(_next(ledger, last, "withdrawn", []))
         last = ledger.consents(speaker)[-1]
     number = ledger.number_of(speaker, "withdrawn")
-    tasks = _mark(ledger, ledger.plan(number, clips), last.at.date())
+    tasks = _carry_out(ledger, number, clips, last.at.date())
     if last.state != "erased":
         ledger.record(_next(ledger, last, "erased", []))
     ledger.erase([speaker])
@@ -168,20 +169,26 @@ def _next(ledger: Ledger, last: Event, state: str, purposes: list[Purpose]) -> E
     return Event.model_validate(last.model_dump() | values)
 
 
-def _mark(ledger: Ledger, tasks: Sequence[Task], day: date) -> list[Task]:
-    """Leave a mark in the folders of what was made, which every stage looks for before it uses it.
-
-    A report of preparation is removed at once: it holds voices, and is made anew in a minute. Returns the tasks.
-    """
+def _carry_out(
+    ledger: Ledger, number: int, clips: list[str], day: date, purposes: Sequence[Purpose] | None = None
+) -> list[Task]:
+    """Open the tasks of a withdrawal and do what can be done at once."""
+    tasks = ledger.plan(number, clips, purposes)
+    _mark(tasks, day)
     for task in tasks:
-        if task.state == "pending" and gone(task) is None and task.kind != "label_studio":
-            if task.kind == "prepare_report":
-                Path(task.place).unlink()
-                ledger.close_task(task, "done", f"{task.place} was removed")
+        if task.kind in _REMOVED and task.state == "pending":
+            Path(task.place).unlink(missing_ok=True)
+            ledger.close_task(task, "done", str(gone(task)))
+    return ledger.tasks(number)
+
+
+def _mark(tasks: Sequence[Task], day: date) -> None:
+    """Leave a mark in the folders of what was made, which every stage looks for before it uses it."""
+    for task in tasks:
+        if task.state == "pending" and gone(task) is None and task.kind not in ("label_studio", *_REMOVED):
             mark_withdrawn(Path(task.place), day, task.clips)
             if task.kind == "adapter":  # features and checkpoints lie beside it
                 mark_withdrawn(Path(task.place).parent, day, task.clips)
-    return ledger.tasks(tasks[0].number) if tasks else []
 
 
 @cache

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
-from collect.ledger import Ledger
-from prepare import align, clicks, dataset, limits, noise, quality, steps, text, voice
+import numpy as np
+from numpy.typing import NDArray
+
+from prepare import align, clicks, dataset, limits, noise, quality, segments, steps, text, voice
 from prepare.clip import Clip, Reject, Unread
 from prepare.fingerprint import fingerprint
 from prepare.parts import Finished, Refusal
@@ -17,6 +20,15 @@ from recipes.records import Purpose, Quality, Word
 from recipes.schema import Prepare, UserError
 
 _PAD_S = 0.1  # kept on both sides of a stretch where prepare.vad, which says how much, is off
+
+
+class Sounds(Protocol):
+    """Where sound comes from: the ledger, or on another machine what was sent of it."""
+
+    def audio(self, clip: records.Clip, purpose: Purpose) -> tuple[NDArray[np.float32], int]:
+        """Samples, float32 (n, channels), and rate. Raises UserError where they are not to be had."""
+        ...
+
 
 Made = tuple[Finished, bytes]  # an utterance: its facts and its FLAC bytes
 
@@ -36,10 +48,10 @@ class Ready:
         return self.transcript.normal.split()
 
 
-def ready(clip: records.Clip, ledger: Ledger, settings: Prepare) -> Ready:
+def ready(clip: records.Clip, sounds: Sounds, settings: Prepare) -> Ready:
     """The first steps, from the ledger to a trimmed utterance. Raises Reject where it cannot be one."""
     transcript = reading.read(clip.transcript, clip.language, settings)
-    original = read(clip, ledger, settings.purpose)
+    original = read(clip, sounds, settings.purpose)
     recording = steps.require_sound(steps.mono(original), settings.min_duration_s)
     recording = clicks.mark(recording)
     if settings.repair_clicks:
@@ -90,10 +102,16 @@ def _aligned(
     stretches = [align.Stretch(0, len(clip.words))]
     if clip.utterance.duration_s > settings.max_duration_s:
         pad_s = settings.vad.pad_s if settings.vad else _PAD_S
-        stretches = align.stretches(aligned, settings.align.min_pause_s, settings.max_duration_s, pad_s)
+        how, most_s = settings.align, settings.max_duration_s
+        stretches = segments.stretches(aligned.words, how.min_pause_s, most_s, pad_s, how.join_below_s)
     for stretch in stretches:
         sound = steps.cut(clip.utterance, stretch.begin_s, stretch.end_s)
-        words = align.moved(aligned.words[stretch.first : stretch.last], stretch.begin_s)
+        begin_s = stretch.begin_s
+        if settings.edge_silence_s is not None and len(stretches) > 1 and sound.speech:
+            speech_s = sound.speech[0][0]
+            sound = steps.set_edges(voice.reach_edges(sound), settings.edge_silence_s)
+            begin_s += speech_s - settings.edge_silence_s
+        words = align.moved(aligned.words[stretch.first : stretch.last], begin_s)
         reasons = align.faults(aligned, settings.align, stretch)
         if reason := align.crop_fault(recogniser, steps.resample(sound, RATE_HZ).samples, words, settings.align):
             reasons.append(reason)
@@ -168,9 +186,9 @@ def _normal(words: Sequence[Word | str]) -> str:
     return " ".join(word if isinstance(word, str) else word.text for word in words)
 
 
-def read(clip: records.Clip, ledger: Ledger, purpose: Purpose) -> Clip:
+def read(clip: records.Clip, sounds: Sounds, purpose: Purpose) -> Clip:
     """The clip's sound, as it came. Raises Unread where the ledger refuses or has lost it."""
     try:
-        return Clip(*ledger.audio(clip, purpose))
+        return Clip(*sounds.audio(clip, purpose))
     except UserError as error:
         raise Unread(f"audio cannot be read: {error}") from None

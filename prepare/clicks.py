@@ -37,7 +37,8 @@ def repair(clip: Clip) -> Clip:
 
 def _roughness(samples: Samples) -> Samples:
     """Size of the second difference at each sample: float32 (n,)."""
-    return np.abs(np.diff(samples, 2, prepend=samples[:1], append=samples[-1:])).astype(np.float32)
+    second: Samples = np.diff(samples, 2, prepend=samples[:1], append=samples[-1:])
+    return np.abs(second)
 
 
 def _places(rough: Samples, rate_hz: int) -> NDArray[np.int64]:

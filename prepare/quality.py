@@ -91,7 +91,7 @@ def _clipped(samples: Samples) -> NDArray[np.bool_]:
         if _FLAT_TOP <= abs(extreme) < _FULL_SCALE:
             places = np.flatnonzero(samples == extreme)
             ends = np.flatnonzero(np.diff(places, prepend=-2, append=len(samples) + 1) > 1)
-            for first, last in pairwise(ends):
+            for first, last in pairwise(ends.tolist()):
                 if last - first >= _FLAT_RUN:
                     found[places[first:last]] = True
     return found
@@ -111,7 +111,7 @@ def bandwidth_hz(clip: Clip) -> float:
     samples = np.pad(samples, (0, max(0, size - len(samples))))
     frames = samples[: len(samples) // size * size].reshape(-1, size) * np.hanning(size).astype(np.float32)
     spectrum = rfft(frames, axis=1)
-    power = np.mean(spectrum.real**2 + spectrum.imag**2, axis=0, dtype=np.float64)
+    power: NDArray[np.float64] = np.mean(spectrum.real**2 + spectrum.imag**2, axis=0, dtype=np.float64)
     band = (np.arange(len(power)) * (clip.rate_hz / size / _BAND_HZ)).astype(int)
     bands = np.bincount(band, power) / np.bincount(band)
     heard = np.flatnonzero(bands > bands.max() * 10 ** (_BAND_DB / 10))

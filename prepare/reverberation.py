@@ -7,6 +7,7 @@ from prepare.clip import Clip
 _WINDOW_S, _HOP_S, _SPAN_S = 0.032, 0.016, 0.2
 _LOW_HZ, _HIGH_HZ, _BANDS = 250.0, 6000.0, 4
 _ABOVE_DB, _QUIETEST = 3.0, 10  # over the noise, which is the level of the quietest tenth
+_BELOW_DB = 55.0  # under the loudest: a noise gate or an encoder makes its own fall, down to digital silence
 _FASTEST = 3.0  # per cent of the decays: those that the room alone holds back
 _NEEDED = 25  # decays
 _PIVOT_S, _STEEPNESS = 0.3, 1.35
@@ -34,7 +35,8 @@ def t60_s(clip: Clip) -> float | None:
     edges = np.geomspace(_LOW_HZ, min(_HIGH_HZ, clip.rate_hz / 2), _BANDS + 1) * size / clip.rate_hz
     bands = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :-1]
     level_db = 10 * np.log10(bands + 1e-12)
-    floor_db = np.percentile(level_db, _QUIETEST, axis=0) + _ABOVE_DB
+    noise_db = np.percentile(level_db, _QUIETEST, axis=0)
+    floor_db = np.maximum(noise_db + _ABOVE_DB, level_db.max(axis=0) - _BELOW_DB)
     stretches = np.lib.stride_tricks.sliding_window_view(level_db, span, axis=0)  # (frames, bands, span)
     steps = np.arange(span) - (span - 1) / 2
     slope_db_per_s = stretches @ (steps / np.sum(steps**2) / _HOP_S)
@@ -42,4 +44,4 @@ def t60_s(clip: Clip) -> float | None:
     if len(falling) < _NEEDED:
         return None
     fastest_s = -60 / float(np.percentile(falling, _FASTEST))
-    return _PIVOT_S * (fastest_s / _PIVOT_S) ** _STEEPNESS
+    return float(_PIVOT_S * (fastest_s / _PIVOT_S) ** _STEEPNESS)

@@ -111,6 +111,10 @@ class Quality(Row):
     t60_s: float | None = None  # of the recording: how long sound takes to fade by 60 dB; None: too little to tell
     speech_share: float  # of the duration, by voice activity
     letters_per_s: float  # of `text_normalized`, a second of speech
+    mos_ovrl: float | None = None  # DNSMOS P.835, 1 to 5; none without prepare.mos
+    mos_sig: float | None = None
+    mos_bak: float | None = None
+    mos_p808: float | None = None
 
 
 class Utterance(Row):
@@ -132,7 +136,7 @@ class Utterance(Row):
     duration_s: float = Field(gt=0)
     words: list[Word] = []  # of `text_normalized`; none without prepare.align
     quality: Quality
-    flags: list[str] = []  # what was found in the transcript or its alignment, where the recipe keeps such clips
+    flags: list[str] = []  # what was found in the transcript, its alignment or the sound, where such clips are kept
     split: Split
 
 

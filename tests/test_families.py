@@ -1,4 +1,4 @@
-"""The four model families: each learns, refuses what it cannot learn from, and takes new letters.
+"""The model families: each learns, refuses what it cannot learn from, and takes new letters.
 
 All models here are tiny and random (tests/tiny.py); nothing is downloaded.
 """
@@ -24,10 +24,13 @@ from recipes.schema import UserError
 from tests import tiny
 from tests.babble import babble
 from train import adapter
-from train.families import Example, Family, Skip, open_family
+from train.families import Example, Family, Samples, Skip, open_family
 from train.features import samples_of
 
-NAMES: tuple[Name, ...] = ("ctc", "whisper", "speecht5", "fastspeech2")
+NAMES: tuple[Name, ...] = (
+    *("ctc", "whisper", "qwen3_asr", "voxtral"),
+    *("speecht5", "fastspeech2", "csm", "pocket_tts"),
+)
 Opener = Callable[..., Family]
 
 
@@ -49,12 +52,16 @@ def opened(bases: dict[Name, str], tmp_path: Path) -> Opener:
 
 
 ROWS = [row.model_dump() for row in tiny.utterances()[:4]]
+EARLIER = tiny.utterance("earlier", "ⴰⵉⵓ ⴰ").model_dump()  # by which a voice is known
+
+
+def voice_of(family: Family) -> Samples:
+    return family.voice(samples_of(family, EARLIER))
 
 
 def encoded(family: Family, rows: list[dict[str, Any]]) -> list[Example]:
-    clips = [samples_of(family, row) for row in rows]
-    voice = family.voice(clips[0])
-    return [family.encode(row["text"], clip, voice) for row, clip in zip(rows, clips, strict=True)]
+    voice = voice_of(family)
+    return [family.encode(row["text"], samples_of(family, row), voice) for row in rows]
 
 
 def learn(
@@ -89,11 +96,15 @@ def learn(
 # ---------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize(("name", "rows", "steps"), [("ctc", ROWS, 400), ("whisper", [ROWS[1], ROWS[3]], 300)])
+@pytest.mark.parametrize(
+    ("name", "rows", "steps"),
+    [("ctc", ROWS, 400), ("whisper", [ROWS[1], ROWS[3]], 300), ("qwen3_asr", ROWS, 200), ("voxtral", ROWS, 200)],
+)
 def test_a_recogniser_learns_utterances_by_heart(
     opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int
 ) -> None:
     family = opened(name)
+    family.add_letters(tiny.TEXTS)
 
     def known() -> bool:
         family.model.eval()
@@ -107,13 +118,19 @@ def test_a_recogniser_learns_utterances_by_heart(
 
 @pytest.mark.parametrize(
     ("name", "rows", "steps", "rate"),
-    [("speecht5", [ROWS[1], ROWS[3]], 900, 5e-3), ("fastspeech2", ROWS, 400, 3e-3)],
+    [
+        ("speecht5", [ROWS[1], ROWS[3]], 900, 5e-3),
+        ("fastspeech2", ROWS, 400, 3e-3),
+        ("csm", ROWS, 300, 1e-2),
+        ("pocket_tts", ROWS, 300, 5e-3),
+    ],
 )
 def test_a_generator_learns_utterances_by_heart(
     opened: Opener, name: Name, rows: list[dict[str, Any]], steps: int, rate: float
 ) -> None:
     family = opened(name)
-    voice = family.voice(samples_of(family, rows[0]))
+    family.add_letters(tiny.TEXTS)
+    voice = voice_of(family)
     batch = family.collate(encoded(family, rows))
     with torch.no_grad():
         family.model.eval()
@@ -158,7 +175,7 @@ def test_a_family_either_hears_or_speaks(opened: Opener, name: Name) -> None:
             family.transcribe(tiny.samples(1.0), "zgh-Tfng")
 
 
-@pytest.mark.parametrize("name", ["ctc", "speecht5", "fastspeech2"])
+@pytest.mark.parametrize("name", ["ctc", "qwen3_asr", "voxtral", "speecht5", "fastspeech2", "csm"])
 def test_padding_does_not_change_the_loss_of_an_utterance(opened: Opener, name: Name) -> None:
     family = opened(name)
     family.model.eval()
@@ -182,6 +199,13 @@ def test_padding_does_not_change_the_loss_of_an_utterance(opened: Opener, name: 
         ("ctc", "ⴰ", 0.02, "shorter than 0.05 s"),
         ("whisper", "ⴰ", 31.0, "31.0 s; Whisper hears 30 s"),
         ("whisper", "ⴰⵉⵓ" * 20, 1.0, "183 tokens; the decoder holds 60"),
+        ("qwen3_asr", "ⴰ", 20.0, "311 tokens of sound and text; the model holds 200"),
+        ("voxtral", "ⴰ", 2.5, "2.5 s; Voxtral hears 2 s at once"),
+        ("voxtral", "ⴰⵉⵓ" * 20, 1.0, "211 tokens of sound and text; the model holds 120"),
+        ("csm", "ⴰ", 0.02, "shorter than 0.05 s"),
+        ("csm", "ⴰ", 20.0, "letters and frames of 13.3 s; the model holds 120"),
+        ("pocket_tts", "a", 0.02, "shorter than 0.05 s"),
+        ("pocket_tts", "a", 20.0, "letters and frames of 13.3 s; the model holds 120"),
         ("speecht5", "ⴰ", 0.02, "shorter than 0.05 s"),
         ("speecht5", "ⴰ", 4.0, "4.0 s are 125 decoder steps; the decoder holds 100"),
         ("speecht5", "ⴰ" * 60, 1.0, "62 letters; the encoder holds 40"),
@@ -195,7 +219,7 @@ def test_what_cannot_be_learnt_is_skipped_with_a_reason(
 ) -> None:
     family = opened(name)
     with pytest.raises(Skip, match=reason):
-        family.encode(text, tiny.samples(duration_s), np.zeros(64, np.float32))
+        family.encode(text, tiny.samples(duration_s), np.zeros(0, np.float32))
 
 
 def test_a_base_that_is_not_there(opened: Opener, tmp_path: Path) -> None:
@@ -337,6 +361,22 @@ def test_speecht5_spells_a_known_text_as_its_tokenizer_does(opened: Opener) -> N
     family: Any = opened("speecht5")
     ids = family.encode("ⴰⵉ ⵓⴰ", tiny.samples(1.0), np.zeros(64, np.float32))["ids"]
     assert list(ids) == family.tokenizer("ⴰⵉ ⵓⴰ").input_ids
+
+
+@pytest.mark.parametrize(("name", "layers"), [("qwen3_asr", 1), ("voxtral", 2)])
+def test_letters_that_were_added_are_written_after_lora(opened: Opener, name: Name, layers: int) -> None:
+    family: Any = opened(name)
+    lora = tiny.recipe(Path(), name, base="./base", lora={"r": 8, "alpha": 16, "dropout": 0.0}).train.lora
+    adapter.add_lora(family, lora, tiny.TEXTS)
+    rows = [key for key, weight in family.model.named_parameters() if weight.requires_grad and "token" in key]
+    assert len(rows) == layers  # Voxtral's output layer is not its embedding
+
+    def known() -> bool:
+        family.model.eval()
+        return family.transcribe(samples_of(family, ROWS[3]), "zgh-Tfng").startswith(ROWS[3]["text"])
+
+    learn(family, ROWS[3:], 100, 1e-2, known)
+    assert known()
 
 
 @pytest.mark.parametrize("name", ["speecht5", "fastspeech2"])

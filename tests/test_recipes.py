@@ -140,6 +140,17 @@ def test_values_never_change_after_loading(path: Path) -> None:
         load(path).seed = 3
 
 
+def test_a_family_that_cannot_be_trained_says_why(path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"train.family: Voxtral TTS cannot be trained: .* lack the encoder"):
+        load(path, ["train.family=voxtral_tts"])
+
+
+def test_each_family_has_a_recipe_for_darija_and_one_for_tamazight() -> None:
+    names = {path.stem for path in RECIPES}
+    families = ("whisper", "mms", "qwen3_asr", "voxtral", "speecht5", "csm", "pocket_tts")
+    assert names >= {f"{family}_{language}" for family in families for language in ("darija", "tamazight")}
+
+
 def test_there_are_recipes() -> None:
     assert {"demo.yaml", "nano_asr.yaml", "nano_tts.yaml"} <= {path.name for path in RECIPES}
 

@@ -124,7 +124,7 @@ def test_letters_that_tell_words_apart_stay() -> None:
         (
             "ary-Arab",
             "كلمة ديموقراطية جاية من كلمة يونانية قديمة بزاف δ",
-            "unexpected letters: 'δ' in a text in Arabic script",
+            "letters of another script: 'δ' (Greek) in a text in Arabic script",
         ),
     ],
 )

@@ -63,6 +63,12 @@ def test_what_a_recipe_can_have_done(language: Language, text: str, chosen: dict
         ("ary-Arab", "زوين 🙂", {"emoji": "reject"}, "emoji: 🙂"),
         (
             "ary-Arab",
+            "كلمة γένεσις",
+            {"foreign_words": "reject"},
+            "Greek or Cyrillic word: 'γένεσις', taken as 'genesis'",
+        ),
+        (
+            "ary-Arab",
             "هذا هو الكتاب الذي قرأته",
             {"other_language": "reject"},
             "other language: Modern Standard Arabic, not Darija (هذا, الذي)",

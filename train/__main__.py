@@ -33,7 +33,9 @@ from train.probes import error_rate, probe
 def main(recipe: Recipe) -> None:
     # Numbers too small to matter slow a CPU down by a factor of several; before the first worker thread starts.
     torch.set_flush_denormal(True)
-    here = PartialState(timeout=timedelta(hours=12))  # that long others may wait while one encodes
+    # Accelerate looks for other processes on a CPU only where it is told that there is no GPU.
+    alone = "LOCAL_RANK" not in os.environ or torch.accelerator.is_available()
+    here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
         if finished(recipe):
@@ -79,7 +81,7 @@ def dataset_check(recipe: Recipe) -> Callable[[], None]:
 def run_mark(recipe: Recipe) -> str:
     """What a run belongs to: a dataset, settings of training, the weights it starts from, a seed."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or "-" for name in models]
     # Who watches, and how much is kept, changes nothing in what is learnt.
     learning = settings.model_dump(mode="json", exclude={"wandb", "probe", "keep_checkpoints"})
@@ -138,10 +140,11 @@ def show_weights(family: Family) -> None:
 def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     """What encoded features depend on besides the utterances themselves."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or name for name in models]
     letters = sorted({letter for text in texts for letter in text})
     about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens, settings.window_s]
+    about += [settings.mms_adapter]
     return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 from prepare.clip import Reject
 from prepare.text import darija, tamazight
 from prepare.text.rules import Rule, apply, failures
-from prepare.text.scripts import NAMES, foreign, letter_count, letters_in, script_of, share
+from prepare.text.scripts import NAMES, foreign_words, letter_count, letters_in, script_of, share
 from recipes.records import Language
 
 _SPOKEN = "%‰&@§°#"  # besides currency and mathematics, which Unicode has categories for
@@ -43,8 +43,8 @@ def check(text: str, language: Language, min_share: float) -> None:
     if share(mended, script) < min_share:
         found = f"{letters_in(mended, script)} of {letter_count(mended)} letters are {NAMES[script]}"
         raise Reject(f"unexpected script: {found}, {language} asks for {min_share:.0%}")
-    if found := foreign(mended, script):
-        raise Reject(f"unexpected letters: {found!r} in a text in {NAMES[script]} script")
+    if words := foreign_words(mended, script):
+        raise Reject(f"letters of another script: {', '.join(words[:3])} in a text in {NAMES[script]} script")
 
 
 def check_rules() -> None:

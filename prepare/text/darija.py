@@ -5,9 +5,9 @@ from prepare.text.rules import Rule, rules
 
 def arabic() -> tuple[Rule, ...]:
     """The rules for Arabic script, in order."""
-    return rules("characters", "arabic", "signs", "darija_arabic", "ends")
+    return rules("characters", "foreign", "arabic", "signs", "darija_arabic", "ends")
 
 
 def latin() -> tuple[Rule, ...]:
     """The rules for Arabizi, in order."""
-    return rules("characters", "signs", "darija_latin", "ends")
+    return rules("characters", "foreign", "signs", "darija_latin", "ends")

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from prepare.text import normalise
 from prepare.text.insertions import language_of
-from prepare.text.rules import read
+from prepare.text.rules import read, rules
 from prepare.text.scripts import LETTERS, Script, script_of
 from recipes.records import Language
 
-Kind = Literal["other language", "emoji", "link"]
+Kind = Literal["other language", "foreign word", "emoji", "link"]
 
 _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]|(?<!\\w)(?:[:;]-?[()DPp]|[xX]D|<3)(?!\\w)"
@@ -44,6 +44,10 @@ def findings(text: str, language: Language) -> list[Finding]:
     found = []
     if other := _other_language(text, language):
         found.append(Finding("other language", f"other language: {other}"))
+    gloss, romanised = rules("foreign")
+    if foreign := re.findall(romanised.pattern, gloss(text)):
+        said = ", ".join(f"{word!r}, taken as {normalise(word, language)!r}" for word in dict.fromkeys(foreign))
+        found.append(Finding("foreign word", f"Greek or Cyrillic word: {said}"))
     if emoji := _EMOJI.findall(text):
         found.append(Finding("emoji", f"emoji: {' '.join(dict.fromkeys(emoji))}"))
     if link := _LINK.search(text):

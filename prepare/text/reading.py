@@ -29,6 +29,7 @@ def read(text: str, language: Language, settings: Prepare) -> Transcript:
     text = _without_personal(text, settings.text, flags)
     answers: dict[str, Answer | None] = {
         "other language": settings.text.other_language,
+        "foreign word": settings.text.foreign_words,
         "emoji": settings.text.emoji,
         "link": settings.text.links,
     }

@@ -22,16 +22,24 @@ from prepare.text.scripts import LETTERS
 
 TABLES = Path(__file__).parent / "tables"
 _CLASSES: dict[str, str] = {
-    **dict(LETTERS.items()),
+    **LETTERS,
     "marks": "\u0300-\u036f",
 }  # what {Arab}, {Tfng}, {Latn} and {marks} stand for in a pattern
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+def _romanised(word: str) -> str:
+    bare = "".join(c for c in unicodedata.normalize("NFD", word.lower()) if not unicodedata.combining(c))
+    latin = {letter: said for letters in read("foreign_letters").values() for letter, said in letters.items()}
+    return "".join(latin.get(letter, letter) for letter in bare)
+
 
 # What `with` can name.
 FUNCTIONS: dict[str, Callable[[str], str]] = {
     "compose": lambda text: unicodedata.normalize("NFC", text),
     "shapes": lambda text: unicodedata.normalize("NFKC", text),
     "lower": str.lower,
+    "romanised": _romanised,
     "digits": lambda text: str(unicodedata.digit(text)),
     "spaces": lambda text: " ".join(text.split()),
 }

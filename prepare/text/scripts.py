@@ -1,6 +1,7 @@
 """Scripts: which letters belong to each, and how much of a text is in one."""
 
 import re
+import unicodedata
 from typing import Literal
 
 from recipes.records import Language
@@ -42,3 +43,9 @@ def foreign(text: str, script: Script) -> str:
     """The letters, each once, that are neither of `script` nor Latin."""
     known = re.compile(f"[{LETTERS[script]}{LETTERS['Latn']}]")
     return "".join(sorted({letter for letter in text if letter.isalpha() and not known.match(letter)}))
+
+
+def foreign_words(text: str, script: Script) -> list[str]:
+    """The words, each once, that hold a letter neither of `script` nor Latin, with that letter's script."""
+    found = {word: letters[0] for word in text.split() if (letters := foreign(word, script))}
+    return [f"{word!r} ({unicodedata.name(letter, '?').split()[0].capitalize()})" for word, letter in found.items()]
