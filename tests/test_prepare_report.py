@@ -21,8 +21,9 @@ from collect.consent import Event
 from collect.ledger import Ledger, Refused, Speaker, open_ledger
 from prepare import dataset, export
 from prepare.report import __main__ as report
-from prepare.report import losses, page, players, words
-from prepare.report.losses import ANY, SEVERAL, share_interval, tables
+from prepare.report import chance, losses, page, players, words
+from prepare.report.chance import share_interval
+from prepare.report.losses import ANY, SEVERAL, tables
 from prepare.report.measures import Limit, measure
 from prepare.report.outcomes import FACTORS, NOT_GIVEN, Came, Outcome
 from recipes.records import Clip, Purpose, Quality, Split
@@ -187,7 +188,7 @@ def test_no_group_is_of_fewer_people_than_asked(rows: list[tuple[int, str]], lea
         synthetic=frozenset(map(str, synthetic)),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(losses, "_DEALS", 19)
+        patch.setattr(chance, "_DEALS", 19)
         found = tables(came, least, 1)
     for table in found:
         assert sum(group.came for group in table.groups) == len(came.outcomes)
@@ -224,6 +225,8 @@ def test_a_figure_says_its_unit_and_the_limits_that_the_recipe_sets_it() -> None
         "prepare.min_duration_s",
         "prepare.max_duration_s",
     ]
+    rated = recipe_of(mos={"min_ovrl": 2.5}).prepare
+    assert measure("mos_ovrl", rated).limits == (Limit("prepare.mos.min_ovrl", 2.5, "low"),)
     assert measure("clipped_share", prepare).said(0.0123) == "1.23\N{NO-BREAK SPACE}%"
     assert measure("loudness_lufs", prepare).target == -23
     unknown = measure("brightness_of_it_hz", prepare)  # a figure that nobody has described

@@ -21,6 +21,10 @@ _KNOWN: dict[str, tuple[str, Side | None]] = {
     "t60_s": ("Reverberation (T60)", "high"),
     "speech_share": ("Speech in the utterance", "low"),
     "letters_per_s": ("Speaking rate", None),
+    "mos_ovrl": ("DNSMOS, the whole", "low"),
+    "mos_sig": ("DNSMOS, the voice", "low"),
+    "mos_bak": ("DNSMOS, what is behind it", "low"),
+    "mos_p808": ("DNSMOS, P.808", "low"),
 }
 _TARGETS = {
     "loudness_lufs": "loudness_lufs",
@@ -86,9 +90,10 @@ def measure(name: str, settings: Prepare) -> Measure:
 
 
 def _limits(name: str, section: Mapping[str, Any], at: str) -> Iterable[Limit]:
-    """Every key `min_NAME` and `max_NAME` that is set."""
+    """Every key `min_NAME` and `max_NAME` that is set; in a section, NAME may lack the section's own at its start."""
+    names = {name, name.removeprefix(f"{at.rpartition('.')[2]}_")}
     for key, value in section.items():
         if isinstance(value, Mapping) and key not in _ELSEWHERE:
             yield from _limits(name, value, f"{at}.{key}")
-        elif key in (f"min_{name}", f"max_{name}") and isinstance(value, int | float):
+        elif key[:4] in ("min_", "max_") and key[4:] in names and isinstance(value, int | float):
             yield Limit(f"{at}.{key}", float(value), "low" if key.startswith("min_") else "high")
