@@ -29,6 +29,7 @@ _STEPS = (
     "clip.py",
     "fingerprint.py",
     "limits.py",
+    "loudness.py",
     "noise.py",
     "quality.py",
     "reverberation.py",

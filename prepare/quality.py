@@ -2,20 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prepare.active_level import active_level
-from prepare.clip import Clip, Reject, Samples
+from prepare.clip import Clip, Samples
+from prepare.loudness import loudness_lufs
 from prepare.reverberation import t60_s
 from recipes.records import Quality
-
-if TYPE_CHECKING:
-    import pyloudnorm
 
 _FRAME_S = 0.032  # as voice activity counts
 _SNR_LIMIT_DB = 100.0  # synthetic speech has no noise at all
@@ -63,26 +59,6 @@ def measure(heard: Heard, utterance: Clip, text: str) -> Quality:
         speech_share=round(speech_share(utterance), 4),
         letters_per_s=round(letters_per_s(utterance, text), 2),
     )
-
-
-def loudness_lufs(clip: Clip) -> float:
-    """Integrated loudness, ITU-R BS.1770-4. Raises Reject for a clip that stays below -70 LUFS.
-
-    The measure needs a block of 0.4 s; a shorter clip is repeated until it fills one.
-    """
-    repeats = math.ceil(0.4 * clip.rate_hz / len(clip.samples))
-    loudness = float(_meter(clip.rate_hz).integrated_loudness(np.tile(clip.samples, repeats)))
-    if not math.isfinite(loudness):
-        raise Reject("silent: its loudness is below -70 LUFS")
-    return loudness
-
-
-@cache
-def _meter(rate_hz: int) -> "pyloudnorm.Meter":
-    """With its filters, designed once."""
-    import pyloudnorm
-
-    return pyloudnorm.Meter(rate_hz)
 
 
 def clipped_share(clip: Clip) -> float:

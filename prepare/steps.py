@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from prepare.active_level import active_level
 from prepare.clip import Clip, Reject, Samples
-from prepare.quality import loudness_lufs
+from prepare.loudness import loudness_lufs
 
 PEAK = 0.99  # samples never go beyond, so that 16-bit FLAC never clips them
 _SILENCE = 1e-4  # -80 dB of full scale: nothing was recorded
