@@ -33,7 +33,6 @@ from prepare.text.variants import same
         ("gals", "ڭالس"),
         ("b7alha", "بحالها"),
         ("dyalhom", "ديالهم"),
-        ("kannss9o", "كننسقو"),
         ("mo3alaja", "معالجة"),
         ("ma3ndhomch", "ماعندهومش"),
     ],
