@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUDIO := .label-studio/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo label-studio label-studio-install test test-real lint format lock clean
+.PHONY: help install demo voices label-studio label-studio-install test test-real lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ demo: $(READY) ## the sample corpus through all four stages, without a network
 	HF_HUB_OFFLINE=1 $(RUN) -m train $(RECIPE)
 	HF_HUB_OFFLINE=1 $(RUN) -m evaluate $(RECIPE)
 
+voices: $(READY) ## the network that prepare.voices compares voices with (17 MB; the package around it is not run)
+	$(RUN) -m pip install --quiet --no-deps resemblyzer==0.1.4
+
 label-studio: $(STUDIO)/.ready ## Label Studio on this machine, in its own environment; PORT=8080
 	$(PYTHON) -m collect.label.studio --port $(PORT)
 
@@ -46,8 +49,8 @@ $(STUDIO)/.ready: collect/label/studio.lock
 	$(STUDIO)/bin/python -m pip install --quiet -r collect/label/studio.lock
 	touch $@
 
-test: $(READY) ## the test suite, without the slow tests
-	HF_HUB_OFFLINE=1 $(RUN) -m pytest $(PYTEST_ARGS)
+test: $(READY) ## the test suite, without the slow tests; models so small are fastest on one core
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(RUN) -m pytest $(PYTEST_ARGS)
 
 test-real: $(READY) ## the slow tests, and those on real recordings and weights
 	HF_HUB_OFFLINE=1 $(RUN) -m pytest -m 'slow or real' $(PYTEST_ARGS)

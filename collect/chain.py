@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from collect.tables import events, lock
 from recipes.schema import UserError
 
 _START = "0" * 64  # what the first event is chained to
+_LAST = sa.select(events).order_by(events.c.number.desc()).limit(1)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -40,10 +42,15 @@ def read_receipt(text: str) -> Receipt:
 
 def end(connection: sa.Connection) -> tuple[Receipt, datetime]:
     """Where the chain ends, and when its last event was written down."""
-    row = connection.execute(sa.select(events).order_by(events.c.number.desc()).limit(1)).first()
+    row = connection.execute(_LAST).first()
     if row is None:
         return Receipt(0, _START), BEGINNING
-    return Receipt(row.number, row.hash), Event.model_validate_json(row.event).recorded or BEGINNING
+    return Receipt(row.number, row.hash), _recorded(row.event)
+
+
+@lru_cache(maxsize=8)  # asked for each clip that is read, and seldom another
+def _recorded(event: str) -> datetime:
+    return Event.model_validate_json(event).recorded or BEGINNING
 
 
 def history(connection: sa.Connection, speaker: str) -> list[Event]:

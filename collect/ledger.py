@@ -24,11 +24,13 @@ from collect.consent import Event, Notice, State, permits
 from collect.keys import KeyStore, key_folder
 from collect.lineage import Artefact as Artefact
 from collect.lineage import Task
+from collect.vault import decode as decode
 from recipes.command import run
 from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
 from recipes.schema import Recipe, UserError
 
+_CLIPS_AT_ONCE = 1000  # rows in memory
 _FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 
@@ -115,8 +117,8 @@ class Ledger:
     """An open catalogue. Its audio is reached through `audio`, which asks `permit` first."""
 
     def __init__(self, engine: sa.Engine, keys: KeyStore, vault_folder: Path) -> None:
-        self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = tables.transactions(engine)
+        self._reader = engine
         self.keys = keys
         self._vault = vault_folder
         self._last = _Reading(Receipt(-1, ""), chain.BEGINNING, -1.0, {})
@@ -124,13 +126,19 @@ class Ledger:
     # -------------------------------------------------- reading
 
     def clips(self, speaker: str | None = None) -> Iterator[Clip]:
-        """Every clip, or a speaker's, by id."""
-        query = sa.select(tables.clips.c.clip).order_by(tables.clips.c.id)
+        """Every clip, or a speaker's, by id. They are read some at a time: nobody waits for who goes through them."""
+        query = sa.select(tables.clips.c.id, tables.clips.c.clip).order_by(tables.clips.c.id).limit(_CLIPS_AT_ONCE)
         if speaker is not None:
             query = query.where(tables.clips.c.speaker == speaker)
-        with self._reader.connect() as connection:
-            for row in connection.execute(query):
+        last = ""
+        while True:
+            with self._reader.connect() as connection:
+                rows = connection.execute(query.where(tables.clips.c.id > last)).all()
+            for row in rows:
                 yield Clip.model_validate_json(row.clip)
+            if len(rows) < _CLIPS_AT_ONCE:
+                return
+            last = rows[-1].id
 
     def clip(self, clip_id: str) -> Clip | None:
         """One clip, or None."""
@@ -204,7 +212,7 @@ class Ledger:
 
     def audio(self, clip: Clip, purpose: Purpose) -> tuple[NDArray[np.float32], int]:
         """Samples, float32 (n, channels), and rate. Raises Refused without a consent for the purpose."""
-        return vault.decode(self.flac(clip, purpose))
+        return decode(self.flac(clip, purpose))
 
     def end(self) -> Receipt:
         """Where the chain ends now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from itertools import islice
 
 import sqlalchemy as sa
 
@@ -12,6 +13,8 @@ from recipes.records import Row
 ACTIONS: dict[str, tuple[str, int]] = {
     "label_studio": ("delete its tasks, exports and files: python -m collect.withdraw RECIPE status", 1),
     "dataset": ("make it anew: python -m prepare RECIPE", 1),
+    "voice_check": ("what comparing voices found is deleted: python -m prepare RECIPE", 1),
+    "prepare_report": ("make it anew: python -m prepare.report RECIPE", 1),
     "adapter": ("train it anew or delete it: python -m train RECIPE", 30),
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),
     "listening_test": ("its clips are no longer played: python -m evaluate RECIPE makes new ones", 1),
@@ -55,10 +58,14 @@ def register(
     else:
         connection.execute(tables.artefacts.update().where(tables.artefacts.c.id == artefact.id).values(**values))
     for table, column, names in ((tables.contents, "clip", clips), (tables.parents, "parent", parents)):
-        have = set(connection.scalars(sa.select(table.c[column]).where(table.c.artefact == artefact.id)))
-        rows = [{column: name, "artefact": artefact.id} for name in sorted(set(names) - have)]
-        if rows:
-            connection.execute(table.insert(), rows)
+        left = iter(names)
+        while batch := set(islice(left, _BATCH)):
+            noted = sa.select(table.c[column]).where(table.c.artefact == artefact.id, table.c[column].in_(batch))
+            rows = [
+                {column: name, "artefact": artefact.id} for name in sorted(batch - set(connection.scalars(noted)))
+            ]
+            if rows:
+                connection.execute(table.insert(), rows)
 
 
 def touched(connection: sa.Connection, clips: Iterable[str], purposes: Iterable[str] | None = None) -> dict[str, int]:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -27,6 +26,7 @@ from recipes.command import run
 from recipes.schema import Recipe, Record, UserError
 from web.guard import Bounds
 from web.page import safe, static
+from web.serve import door, serve
 
 _FORM_BYTES = 64 * 1024
 _CONSENT_BYTES = 1024 * 1024  # with a spoken consent of ten seconds; in memory, never on the disk as it came
@@ -46,11 +46,9 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
             return
         host = "0.0.0.0" if arguments.public else settings.host
         app = application(recipe, ledger, host)
-        greet(settings, host, app.state.booth)
-        # Of uvicorn's two parsers h11 is the one that bounds headers. Between two recordings a phone may idle.
-        config = uvicorn.Config(app, host, settings.port, http="h11", timeout_keep_alive=75, log_level="warning")
-        config.server_header = False
-        uvicorn.Server(config).run()
+        with door(host, settings.port, "give another collect.record.port") as listening:
+            greet(settings, host, app.state.booth)
+            serve(app, listening)
 
 
 def section(recipe: Recipe) -> Record:

@@ -93,9 +93,10 @@ tasks = sa.Table(
 
 
 def connect(url: str) -> sa.Engine:
-    """An engine whose committed transactions survive a power cut. Makes missing tables.
+    """An engine on which every statement is a transaction of its own, and survives a power cut. Makes missing tables.
 
-    Write transactions on SQLite take the lock when they begin, so that what they read is what they change.
+    `transactions` gives the one for several statements together. This way round, because the driver would ask
+    a PostgreSQL server several things more each time that a connection leaves transactions and comes back.
     Raises UserError when the database cannot be opened.
     """
     try:
@@ -105,7 +106,7 @@ def connect(url: str) -> sa.Engine:
         where = sa.make_url(url)
         if where.drivername.startswith("postgresql") and not where.password:
             where = where.set(password=os.environ.get("PGPASSWORD"))
-        engine = sa.create_engine(where, **options)
+        engine = sa.create_engine(where, isolation_level="AUTOCOMMIT", **options)
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UserError(f"collect.database: {' '.join(str(error).split())}") from None
     if engine.dialect.name == "sqlite":
@@ -119,6 +120,15 @@ def connect(url: str) -> sa.Engine:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         raise UserError(f"ledger {engine.url.render_as_string(hide_password=True)}: {cause}") from None
     return engine
+
+
+def transactions(engine: sa.Engine) -> sa.Engine:
+    """The same database, in transactions of several statements.
+
+    On SQLite they take the lock when they begin, so that what they read is what they change.
+    """
+    level = "SERIALIZABLE" if engine.dialect.name == "sqlite" else "READ COMMITTED"
+    return engine.execution_options(isolation_level=level)
 
 
 def lock(connection: sa.Connection) -> None:
@@ -145,6 +155,5 @@ def _own_transactions(connection: Any, _: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    if not reading:
+    if "isolation_level" in connection.get_execution_options():  # of `transactions`
         connection.exec_driver_sql("BEGIN IMMEDIATE")

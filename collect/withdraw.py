@@ -24,6 +24,7 @@ from recipes.provenance import file_digest, mark_withdrawn
 from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
 
+_REMOVED = ("voice_check", "prepare_report")  # single files, removed at once
 _BASE: Purpose = "store_prepare"  # without it nothing may be kept
 
 
@@ -97,8 +98,7 @@ def withdraw(ledger: Ledger, speaker: str, purposes: Sequence[Purpose] | None = 
         return _withdraw_all(ledger, speaker, last)
     clips = [clip.id for clip in ledger.clips(speaker)]
     proof = ledger.record(_next(ledger, last, "narrowed", left))
-    tasks = ledger.plan(proof.number, clips, purposes)
-    _mark(tasks, ledger.now().date())
+    tasks = _carry_out(ledger, proof.number, clips, ledger.now().date(), purposes)
     return WithdrawalReceipt(speaker, ledger.now().date(), tuple(purposes or ()), 0, tuple(tasks), proof)
 
 
@@ -140,13 +140,13 @@ def settle(ledger: Ledger) -> None:
 def gone(task: Task) -> str | None:
     """How it is known that an artefact is no longer where it was; None when it is, or cannot be looked at."""
     place = Path(task.place)
-    if task.kind not in ("dataset", "adapter", "report", "listening_test"):
+    if task.kind not in ("dataset", "adapter", "report", "listening_test", *_REMOVED):
         return None
     if not place.exists():
         return f"{place} is gone"
     if task.kind == "dataset":
         return None if place.resolve().name == task.artefact else f"{place} was made anew"
-    line = place / "lineage.json"
+    line = place if task.kind == "prepare_report" else place / "lineage.json"
     return None if line.is_file() and file_digest(line) in task.artefact else f"{place} was made anew"
 
 
@@ -156,8 +156,7 @@ def _withdraw_all(ledger: Ledger, speaker: str, last: Event) -> WithdrawalReceip
         ledger.record(_next(ledger, last, "withdrawn", []))
         last = ledger.consents(speaker)[-1]
     number = ledger.number_of(speaker, "withdrawn")
-    tasks = ledger.plan(number, clips)
-    _mark(tasks, last.at.date())
+    tasks = _carry_out(ledger, number, clips, last.at.date())
     if last.state != "erased":
         ledger.record(_next(ledger, last, "erased", []))
     ledger.erase([speaker])
@@ -170,10 +169,23 @@ def _next(ledger: Ledger, last: Event, state: str, purposes: list[Purpose]) -> E
     return Event.model_validate(last.model_dump() | values)
 
 
+def _carry_out(
+    ledger: Ledger, number: int, clips: list[str], day: date, purposes: Sequence[Purpose] | None = None
+) -> list[Task]:
+    """Open the tasks of a withdrawal and do what can be done at once."""
+    tasks = ledger.plan(number, clips, purposes)
+    _mark(tasks, day)
+    for task in tasks:
+        if task.kind in _REMOVED and task.state == "pending":
+            Path(task.place).unlink(missing_ok=True)
+            ledger.close_task(task, "done", str(gone(task)))
+    return ledger.tasks(number)
+
+
 def _mark(tasks: Sequence[Task], day: date) -> None:
     """Leave a mark in the folders of what was made, which every stage looks for before it uses it."""
     for task in tasks:
-        if task.state == "pending" and gone(task) is None and task.kind != "label_studio":
+        if task.state == "pending" and gone(task) is None and task.kind not in ("label_studio", *_REMOVED):
             mark_withdrawn(Path(task.place), day, task.clips)
             if task.kind == "adapter":  # features and checkpoints lie beside it
                 mark_withdrawn(Path(task.place).parent, day, task.clips)

@@ -1,9 +1,7 @@
 """Measure base, adapter and recordings on unseen sentences: `python -m evaluate RECIPE [key.path=value ...]`."""
 
-import sys
-
 from evaluate import objective, report, results, stimuli, systems
-from recipes.command import run
+from recipes.command import next_command, run
 from recipes.schema import Recipe
 
 
@@ -23,7 +21,7 @@ def main(recipe: Recipe) -> None:
     summarise(found)
     print(f"report: {page}")
     if not recipe.train.recognises:
-        print(f"listen: python -m evaluate.listen {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}")
+        print(next_command("evaluate.listen", "listen"))
 
 
 def summarise(found: results.Results) -> None:

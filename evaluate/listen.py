@@ -6,13 +6,11 @@ elsewhere. A listener who comes back finds the same order at the same place.
 
 import hashlib
 import hmac
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -23,9 +21,10 @@ from evaluate.answers import Answer, Answers, Listener
 from evaluate.design import Trial, in_pairs, trials
 from recipes.command import run
 from recipes.provenance import is_withdrawn, refuse_withdrawn
-from recipes.schema import Listen, Recipe, UserError
+from recipes.schema import Recipe, UserError
 from web.page import LANGUAGES, direction, page, safe, static, strings
 from web.ranges import part
+from web.serve import address, door, serve
 
 _PAGES = Path(__file__).parent / "pages"
 _COOKIE = "listener"
@@ -34,27 +33,11 @@ _LABELS = "AB"
 
 def main(recipe: Recipe) -> None:
     app = application(recipe)
-    with door(recipe.evaluate.listen) as listening:
-        print(f"listening test: {address(listening)}   (Ctrl-C ends it)")
+    asked = recipe.evaluate.listen
+    with door(asked.host, asked.port, "try another: evaluate.listen.port=0") as listening:
+        print(f"listening test: {address(listening)}/   (Ctrl-C ends it)")
         print(f"afterwards: python -m evaluate.report {sys.argv[1] if len(sys.argv) > 1 else 'RECIPE'}", flush=True)
-        settings = uvicorn.Config(app, log_level="warning", server_header=False)
-        uvicorn.Server(settings).run(sockets=[listening])
-
-
-def door(settings: Listen) -> socket.socket:
-    """The socket that browsers connect to; port 0 is any free one. Raises UserError when it cannot be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family)
-    except OSError as error:
-        where, cause = f"{settings.host}:{settings.port}", error.strerror or error
-        raise UserError(f"evaluate.listen: {where}: {cause}; try another: evaluate.listen.port=0") from None
-
-
-def address(listening: socket.socket) -> str:
-    """What to open in a browser."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        serve(app, listening)
 
 
 def application(recipe: Recipe) -> Starlette:

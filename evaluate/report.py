@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluate import plots, results, stimuli
 from evaluate.answers import Answer, Answers
@@ -18,9 +17,9 @@ from evaluate.statistics import Figure, crossed_mean
 from recipes.command import run
 from recipes.provenance import read_lineage, write_text
 from recipes.schema import Recipe
+from web.offline import render
 
 _PAGES = Path(__file__).parent / "pages"
-_FONT = Path(__file__).parents[1] / "web" / "static" / "fonts" / "NotoSansTifinagh.woff2"
 _PLAYERS_MIB = 13.0  # of sound in the page, as it is written there; what does not fit is counted
 _ORDER = ("base", "adapter", "recordings")
 
@@ -36,8 +35,9 @@ def write(recipe: Recipe) -> Path:
     heard = listening(answers, recipe)
     rows, silent = players(recipe, found)
     folder = recipe.folder("evaluate")
-    environment = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined)
-    text = environment.get_template("report.html").render(
+    text = render(
+        _PAGES,
+        "report.html",
         recipe=recipe,
         summary=summary(recipe, found, heard),
         results=found,
@@ -49,7 +49,6 @@ def write(recipe: Recipe) -> Path:
         answers=len(answers),
         earlier=earlier,
         lineage=read_lineage(folder),
-        font=base64.b64encode(_FONT.read_bytes()).decode(),
         nano="nano" in str(recipe.train.base),
         cells=cells,
     )

@@ -7,7 +7,6 @@ with `--letters` the letters too, with `--mfa` as the Montreal Forced Aligner pl
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,28 +111,6 @@ def refusal(target: Target, frames: int, settings: schema.Align) -> str | None:
     if (needed := frames_needed(target.ids)) > frames:
         return f"transcript longer than the speech: {needed} letters and spaces do not fit into {frames} frames"
     return None
-
-
-def stretches(aligned: Alignment, least_pause_s: float, most_s: float, pad_s: float) -> list[Stretch]:
-    """A long recording as stretches of whole words, cut at the longest pauses until each is short enough.
-
-    Each keeps at most `pad_s` of the silence around it, and never more than half of a pause. One that has no
-    pause to be cut at stays too long.
-    """
-    words, done, todo = aligned.words, [], [(0, len(aligned.words))]
-    silence_s = [math.inf, *(after.start_s - before.end_s for before, after in pairwise(words)), math.inf]
-    while todo:
-        first, last = todo.pop()
-        inside = range(first + 1, last)
-        longest = max(inside, key=silence_s.__getitem__, default=0)
-        fits = words[last - 1].end_s - words[first].start_s + 2 * pad_s <= most_s
-        if fits or not longest or silence_s[longest] < least_pause_s:
-            begin_s = words[first].start_s - min(pad_s, silence_s[first] / 2)
-            end_s = words[last - 1].end_s + min(pad_s, silence_s[last] / 2)
-            done.append(Stretch(first, last, max(0.0, begin_s), end_s))
-        else:
-            todo += [(longest, last), (first, longest)]
-    return done
 
 
 def moved(words: Sequence[Word], begin_s: float) -> list[Word]:

@@ -10,7 +10,7 @@ import yaml
 from prepare.figures import Figures, groups
 from prepare.terms import Terms
 from recipes.records import PURPOSES, Lineage
-from recipes.schema import Recipe
+from recipes.schema import Prepare, Recipe
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TASKS = {"asr_train": "automatic-speech-recognition", "tts_multi": "text-to-speech", "tts_clone": "text-to-speech"}
@@ -38,8 +38,9 @@ COLUMNS = {
     "rate_hz": "sampling rate",
     "duration_s": "seconds",
     "words": "word times with scores, where there is an alignment",
-    "quality": "loudness (LUFS), peak, SNR (dB), shares of clipped samples and of speech",
-    "flags": "what was found in the transcript or its alignment, where such clips are kept",
+    "quality": "loudness (LUFS), active speech level (dBov), peak, SNR (dB), shares of clipped samples and of "
+    "speech, clicks, bandwidth (Hz), reverberation time (s), letters a second, DNSMOS ratings",
+    "flags": "what was found in the transcript, its alignment or the sound, where such clips are kept",
     "split": "train, valid or test",
 }
 
@@ -158,12 +159,29 @@ def _licence(about: About) -> Iterable[str]:
     )
 
 
+def _altered(settings: Prepare) -> Iterable[str]:
+    """What was done to the sound itself."""
+    if settings.high_pass_hz is not None:
+        yield f"High-pass at {settings.high_pass_hz:g} Hz. "
+    if settings.repair_clicks:
+        yield "Clicks interpolated. "
+    if settings.noise_reduction_db is not None:
+        yield f"Steady noise turned down by up to {settings.noise_reduction_db:g} dB. "
+    if settings.edge_silence_s is not None:
+        yield f"{settings.edge_silence_s:g} s of silence before and after speech. "
+
+
 def _making(about: About) -> Iterable[str]:
     settings = about.recipe.prepare
-    level = f"set to {settings.loudness_lufs:g} LUFS (ITU-R BS.1770)" if settings.loudness_lufs else "left as it was"
+    level = "loudness left as it was"
+    if settings.loudness_lufs is not None:
+        level = f"loudness set to {settings.loudness_lufs:g} LUFS (ITU-R BS.1770)"
+    elif settings.active_level_dbov is not None:
+        level = f"speech set to {settings.active_level_dbov:g} dBov (ITU-T P.56)"
     yield from ("", "## How it was made", "")
     yield f"Resampled to {settings.rate_hz} Hz mono; silence at the ends {'trimmed' if settings.vad else 'kept'}; "
-    yield f"loudness {level}; {settings.min_duration_s:g} to {settings.max_duration_s:g} s."
+    yield f"{level}; {settings.min_duration_s:g} to {settings.max_duration_s:g} s."
+    yield "".join(_altered(settings))
     yield f"Dataset `{about.version}`, code `{about.made.code}`, recipe `{about.made.recipe}`.\n"
     if about.rejected:
         yield from ("| left out because | recordings |", "|---|---|")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recipes.records import Quality
+
 Samples = NDArray[np.float32]
 
 
@@ -15,6 +17,7 @@ class Clip:
     samples: Samples  # float32 (n,); float32 (n, channels) until `mono`
     rate_hz: int
     speech: tuple[tuple[float, float], ...] | None = None  # (start_s, end_s); None: not looked for
+    clicks: tuple[float, ...] = ()  # when, in seconds
 
     @property
     def duration_s(self) -> float:
@@ -24,6 +27,11 @@ class Clip:
 
 class Reject(Exception):
     """This clip cannot become an utterance. Its text is the reason, as `kind: particulars`."""
+
+    def __init__(self, reason: str, quality: Quality | None = None) -> None:
+        """`quality`: what was measured on the clip, where it had come so far."""
+        super().__init__(reason)
+        self.quality = quality
 
 
 class Unread(Reject):

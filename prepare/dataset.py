@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,21 +21,24 @@ import soundfile
 import yaml
 from pydantic import ValidationError
 
+from prepare import shards
 from prepare.clip import Samples
 from prepare.models import pretrained as pretrained
 from prepare.models import pretrained_model as pretrained_model
+from prepare.scratch import Lines
 from prepare.text import normalise as normalise
+from prepare.text.tifinagh import to_latin as to_latin
 from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
-from recipes.records import Lineage, Rejected, Split, Utterance
+from recipes.records import Lineage, Quality, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
 
 if TYPE_CHECKING:
     import datasets
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-_BATCH = 64  # rows held in memory while writing
-_SHARD_BYTES = 500_000_000
+_REJECTED = 10_000  # rows in a row group
+_NOT_OF_ROWS = {"workers", "executor", "parts"}  # settings that decide how rows are made, and not what they are
 
 
 def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
@@ -111,8 +115,8 @@ def features() -> "datasets.Features":
     columns = dict.fromkeys(Utterance.model_fields, text)
     columns |= {"audio": Value("binary"), "rate_hz": whole, "duration_s": real}
     columns |= {"words": List(word), "purposes": List(text), "flags": List(text)}
-    quality = ("loudness_lufs", "peak", "snr_db", "clipped_share", "speech_share")
-    return Features(columns | {"quality": dict.fromkeys(quality, real)})
+    figures = {name: whole if field.annotation is int else real for name, field in Quality.model_fields.items()}
+    return Features(columns | {"quality": figures})
 
 
 def mark(utterance: Utterance, digest: str) -> str:
@@ -122,8 +126,21 @@ def mark(utterance: Utterance, digest: str) -> str:
 
 def version(recipe: Recipe, marks: Iterable[str], rejected: Iterable[Rejected]) -> str:
     """The hash that names a dataset. `marks`: of its rows, in any order."""
-    parts = [*marks, *(hashlib.sha256(row.model_dump_json().encode()).hexdigest() for row in rejected)]
-    return provenance.digest([json.dumps(_settings(recipe), sort_keys=True), *parts])
+    with Lines() as lines:
+        for line in marks:
+            lines.add(line)
+        for row in rejected:
+            lines.add(_rejection(row))
+        return _name(recipe, lines)
+
+
+def _name(recipe: Recipe, marks: Lines) -> str:
+    marks.add(json.dumps(_settings(recipe), sort_keys=True))
+    return provenance.digest_in_order(marks.in_order())
+
+
+def _rejection(row: Rejected) -> str:
+    return hashlib.sha256(row.model_dump_json().encode()).hexdigest()
 
 
 def audio_digest(audio: bytes) -> str:
@@ -131,22 +148,24 @@ def audio_digest(audio: bytes) -> str:
     return hashlib.sha256(audio).hexdigest()
 
 
-def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Sequence[Rejected] = ()) -> Path:
+def write(recipe: Recipe, utterances: Iterable[Utterance], rejected: Iterable[Rejected] = ()) -> Path:
     """Write a version, make it the one that holds, remove the others. Returns the folder it is opened from.
 
-    `utterances` is gone through once, in its own order, and never held whole in memory. Nothing is left
-    behind when it fails.
+    `utterances` and `rejected` are gone through once, in their own order, and never held whole in memory.
+    Nothing is left behind when it fails.
     """
     versions = recipe.folder("prepare") / "versions"
     clear_unfinished(recipe)
     part = versions / f".{os.getpid()}"
     part.mkdir(parents=True)
     try:
-        clips, marks = _write_tables(part, utterances)
-        _write_rejected(part / "rejected.parquet", rejected)
-        line = provenance.lineage(recipe, "dataset", purpose=recipe.prepare.purpose, clips=provenance.digest(clips))
+        with Lines() as marks, Lines() as clips:
+            _write_tables(part, utterances, marks, clips)
+            _write_rejected(part / "rejected.parquet", rejected, marks)
+            held, name = provenance.digest_in_order(clips.different()), _name(recipe, marks)
+        line = provenance.lineage(recipe, "dataset", purpose=recipe.prepare.purpose, clips=held)
         provenance.sign_folder(recipe, part, line)
-        final = versions / version(recipe, marks, rejected)
+        final = versions / name
         if final.exists():
             shutil.rmtree(final)
         os.replace(part, final)
@@ -251,56 +270,31 @@ def _faults(row: Utterance, split: str) -> Iterator[str]:
         yield f"duration_s is {row.duration_s}, the audio has {len(samples) / rate_hz}"
 
 
-def _write_tables(folder: Path, utterances: Iterable[Utterance]) -> tuple[set[str], list[str]]:
-    """One table a split. Returns the ids of the clips, and the marks of the rows."""
-    import datasets
-    from datasets.arrow_writer import ArrowWriter
-
-    clips, marks = set[str](), list[str]()
-    raw = folder / ".raw"
-    raw.mkdir()
-    writers = {
-        split: ArrowWriter(features=features(), path=str(raw / split), writer_batch_size=_BATCH) for split in SPLITS
-    }
-    try:
+def _write_tables(folder: Path, utterances: Iterable[Utterance], marks: Lines, clips: Lines) -> None:
+    """One table a split. Notes the marks of the rows and the ids of their clips."""
+    with ExitStack() as stack:
+        tables = {split: stack.enter_context(shards.Table(folder / split, features(), split)) for split in SPLITS}
         for row in utterances:
-            writers[row.split].write(row.model_dump())
+            line = mark(row, audio_digest(row.audio))
+            tables[row.split].add(row.model_dump(), line)
+            marks.add(line)
             clips.add(row.clip)
-            marks.append(mark(row, audio_digest(row.audio)))
-        tables = {}
-        for split, writer in writers.items():
-            writer.finalize()
-            tables[split] = datasets.Dataset.from_file(str(raw / split), split=datasets.NamedSplit(split))
-    finally:
-        for writer in writers.values():
-            writer.close()
-    with _without_progress_bars():
-        # Counted here because the library gives an empty table no shard, and then cannot load it.
-        shards = {split: max(1, -(-table.data.nbytes // _SHARD_BYTES)) for split, table in tables.items()}
-        datasets.DatasetDict(tables).save_to_disk(str(folder), num_shards=shards)
-    shutil.rmtree(raw)
-    return clips, marks
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(SPLITS)}), encoding="utf-8")
 
 
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    import datasets
-
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+def _write_rejected(path: Path, rejected: Iterable[Rejected], marks: Lines) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in Rejected.model_fields])
-    parquet.write_table(pyarrow.Table.from_pylist([row.model_dump() for row in rejected], schema), path)
+    columns = dict.fromkeys(Rejected.model_fields, pyarrow.string())
+    columns["quality"] = features().arrow_schema.field("quality").type  # as the dataset's rows have it
+    schema = pyarrow.schema(columns.items())
+    left = iter(rejected)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while rows := list(islice(left, _REJECTED)):
+            writer.write_table(pyarrow.Table.from_pylist([row.model_dump() for row in rows], schema))
+            for row in rows:
+                marks.add(_rejection(row))
 
 
 def point_to(link: Path, target: Path) -> None:
@@ -320,7 +314,7 @@ def _remove_versions(versions: Path, keep: str | None) -> None:
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What of the recipe decides the rows."""
-    return {"seed": recipe.seed, "prepare": recipe.prepare.model_dump(mode="json", exclude={"workers"})}
+    return {"seed": recipe.seed, "prepare": recipe.prepare.model_dump(mode="json", exclude=_NOT_OF_ROWS)}
 
 
 def _differences(made: dict[str, Any], recipe: Recipe) -> str:

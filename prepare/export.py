@@ -150,8 +150,13 @@ def outward(row: dict[str, Any], code: dict[str, str], found: Figures, least: in
 
 
 def pseudonyms(found: Figures, salt: bytes) -> dict[str, str]:
-    """The code of each speaker outside, which none can compute who does not have the salt."""
-    return {name: "s" + hmac.digest(salt, name.encode(), "sha256").hex()[:12] for name in found.voices}
+    """The code of each speaker outside."""
+    return {name: pseudonym(name, salt) for name in found.voices}
+
+
+def pseudonym(speaker: str, salt: bytes) -> str:
+    """A code in place of a speaker's own, which none can compute who does not have the salt."""
+    return "s" + hmac.digest(salt, speaker.encode(), "sha256").hex()[:12]
 
 
 def amounts(found: Figures, code: dict[str, str]) -> str:

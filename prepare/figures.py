@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 # What a row says about a person, from what is left out last to what is left out first.
 FACTS = ("gender", "dialect", "age_band", "region")
 Facts = tuple[str | None, ...]
+Group = TypeVar("Group")
 
 
 @dataclass
@@ -63,21 +64,29 @@ def shareable(figures: Figures, facts: Facts, least: int) -> Facts:
 
 
 def groups(figures: Figures, least: int) -> list[tuple[str, int, float]]:
-    """Speakers and their hours by gender and dialect; groups of fewer than `least` are taken together.
-
-    The smallest of the others joins them until they are enough, so that no subtraction brings one back.
-    """
-    rows = sorted(
-        ((facts, voices) for facts, voices in figures.sharing.items() if len(facts) == 2),
-        key=lambda row: (-len(row[1]), str(row[0])),
-    )
-    several = set[str]()
-    while rows and (len(rows[-1][1]) < least or 0 < len(several) < least):
-        several |= rows.pop()[1]
-    shown = [(", ".join(fact or "not given" for fact in facts), voices) for facts, voices in rows]
-    if len(several) >= least:
-        shown.append(("several groups", several))
+    """Speakers and their hours by gender and dialect; groups of fewer than `least` are taken together."""
+    rows = {facts: voices for facts, voices in figures.sharing.items() if len(facts) == 2}
+    alone, several = apart(rows, least)
+    shown = [(", ".join(fact or "not given" for fact in facts), rows[facts]) for facts in alone]
+    together = set[str]().union(*(rows[facts] for facts in several))
+    if len(together) >= least:
+        shown.append(("several groups", together))
     return [
         (name, len(voices), sum(figures.voices[voice].duration_s for voice in voices) / 3600)
         for name, voices in shown
     ]
+
+
+def apart(people: Mapping[Group, set[str]], least: int) -> tuple[list[Group], list[Group]]:
+    """Groups that can be shown by themselves, the largest first, and those that can be shown only together.
+
+    The smallest of the others joins those of fewer than `least` people until they are enough, so that no
+    subtraction brings one back.
+    """
+    alone = sorted(people, key=lambda group: (-len(people[group]), str(group)))
+    several: list[Group] = []
+    together = set[str]()
+    while alone and (len(people[alone[-1]]) < least or 0 < len(together) < least):
+        together |= people[alone[-1]]
+        several.append(alone.pop())
+    return alone, several

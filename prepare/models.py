@@ -18,7 +18,7 @@ def pretrained(load: Callable[..., Any], name: str, revision: str | None = None,
         raise UserError(f"{name}: no such folder; name a model folder or a repository on the hub")
     disable_progress_bar()  # of reading weights: seconds at most, and a line for each model
     try:
-        return load(name, revision=revision, trust_remote_code=False, **options)
+        return load(name, revision=revision or "main", trust_remote_code=False, **options)
     except Exception as error:  # of many kinds: each loader has its own
         cause = " ".join(str(error).split())[:200]
         hint = "; weights are read from safetensors only: a pickle can run code" if "safetensors" in cause else ""

@@ -44,7 +44,7 @@ class Recogniser:
 def open_recogniser(name: str, revision: str | None = None, adapter: str | None = None) -> Recogniser:
     """A recogniser from a folder or the hub, on a GPU where there is one.
 
-    `adapter`: the language whose adapter and letters an MMS model takes on, e.g. `ary`. Raises UserError.
+    `adapter`: the language whose adapter and letters an MMS model takes on, e.g. `shi`. Raises UserError.
     """
     import torch
     from transformers import AutoFeatureExtractor, AutoModelForCTC, Wav2Vec2CTCTokenizer

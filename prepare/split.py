@@ -21,6 +21,7 @@ class Said:
     speaker: str
     sentence: str  # normalised
     stratum: Stratum = ()
+    times: int = 1  # how many utterances it stands for
 
 
 def divide(
@@ -66,7 +67,7 @@ def divide(
         left_out |= _nearly_said({name: said[name] for name in said if name not in left_out}, splits, similar)
     kept = {name: split for name, split in splits.items() if name not in left_out}
     if left_out:
-        _check_left(kept, settings, len(left_out))
+        _check_left(kept, settings, sum(said[name].times for name in left_out))
     return kept, left_out
 
 

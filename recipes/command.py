@@ -11,10 +11,10 @@ from typing import Any
 from recipes.schema import RecipeError, UserError, load
 
 
-def next_command(module: str) -> str:
-    """The line that tells the user what to run next, on the same recipe."""
+def next_command(module: str, what: str = "next") -> str:
+    """The line that tells the user what to run next, on the same recipe. `what`: the word or words before it."""
     recipe = sys.argv[1] if len(sys.argv) > 1 else "RECIPE"
-    return f"next: python -m {module} {recipe}"
+    return f"{what}: python -m {module} {recipe}"
 
 
 def run(

@@ -47,7 +47,16 @@ def package_versions() -> dict[str, str]:
 
 def digest(ids: Iterable[str]) -> str:
     """SHA-256 over ids, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    return digest_in_order(sorted(ids))
+
+
+def digest_in_order(ids: Iterable[str]) -> str:
+    """The same of ids that come sorted; they need not be in memory."""
+    found, between = hashlib.sha256(), b""
+    for name in ids:
+        found.update(between + name.encode())
+        between = b"\n"
+    return found.hexdigest()
 
 
 def file_digest(path: Path) -> str:

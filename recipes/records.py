@@ -99,13 +99,22 @@ class Word(Row):
 
 
 class Quality(Row):
-    """What was measured on an utterance's samples after preparation."""
+    """What was measured: on an utterance's samples after preparation, or on its recording where a comment says so."""
 
     loudness_lufs: float  # ITU-R BS.1770-4
+    active_level_dbov: float  # ITU-T P.56: of the speech without its pauses; a full-scale square wave has 0
     peak: float  # absolute, full scale is 1
-    snr_db: float
-    clipped_share: float  # of samples, before preparation
+    snr_db: float  # of the recording, before noise reduction
+    clipped_share: float  # of the recording's samples, as it came
+    clicks: int  # in the utterance, as it came
+    bandwidth_hz: float  # up to which the recording has sound, as it came
+    t60_s: float | None = None  # of the recording: how long sound takes to fade by 60 dB; None: too little to tell
     speech_share: float  # of the duration, by voice activity
+    letters_per_s: float  # of `text_normalized`, a second of speech
+    mos_ovrl: float | None = None  # DNSMOS P.835, 1 to 5; none without prepare.mos
+    mos_sig: float | None = None
+    mos_bak: float | None = None
+    mos_p808: float | None = None
 
 
 class Utterance(Row):
@@ -127,7 +136,7 @@ class Utterance(Row):
     duration_s: float = Field(gt=0)
     words: list[Word] = []  # of `text_normalized`; none without prepare.align
     quality: Quality
-    flags: list[str] = []  # what was found in the transcript or its alignment, where the recipe keeps such clips
+    flags: list[str] = []  # what was found in the transcript, its alignment or the sound, where such clips are kept
     split: Split
 
 
@@ -137,6 +146,7 @@ class Rejected(Row):
     clip: str
     source: str
     reason: str
+    quality: Quality | None = None  # as far as it came before it was rejected: None where nothing was measured
 
 
 class Lineage(Row):

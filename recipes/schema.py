@@ -25,10 +25,10 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2"]
+Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral", "vits"]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
-RECOGNITION: tuple[Family, ...] = ("whisper", "ctc")
+RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
 Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
 ]
@@ -68,6 +68,16 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
         return str(_beside_recipe(value, info))
+    return value
+
+
+def _explained(value: Any) -> Any:
+    """A family that people will ask for, and why it is not there."""
+    if value == "voxtral_tts":
+        raise ValueError(
+            "Voxtral TTS cannot be trained: its published weights lack the encoder that turns recordings into codes, "
+            "and transformers has no class for it; csm and pocket_tts clone voices too"
+        )
     return value
 
 
@@ -256,6 +266,19 @@ class Vad(Section):
     pad_s: float = Field(0.1, ge=0)  # kept before and after speech
 
 
+class SpeakingRate(Section):
+    """How fast a transcript may be said: letters of the normalised text a second of speech, pauses left out."""
+
+    min_letters_per_s: float = Field(5.0, ge=0)  # fewer: words are missing in the transcript
+    max_letters_per_s: PositiveFloat = 20.0  # more: words are missing in the recording
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_letters_per_s >= self.max_letters_per_s:
+            raise ValueError("min_letters_per_s must be below max_letters_per_s")
+        return self
+
+
 Answer = Literal["reject", "flag"]  # to what is found in a clip: leave it out, or keep it and say so
 
 
@@ -307,7 +330,7 @@ class Align(Section):
 
     model: ModelName
     revision: str | None = None  # commit, branch or tag of `model` on the hub
-    adapter: str | None = None  # language of an MMS model's adapter, e.g. ary
+    adapter: str | None = None  # language of an MMS model's adapter, e.g. shi
     delay_s: float = Field(0.0, ge=0)  # how much later than its sound the recogniser names a letter
     on_fault: Literal["reject", "flag"] = "reject"
     max_unknown_share: Share | None = 0.1  # of letters that the recogniser has no token for
@@ -317,7 +340,34 @@ class Align(Section):
     crop_words: PositiveInt | None = 2  # how many of the weakest words are cut out and recognised again
     crop_max_cer: PositiveFloat = 0.75
     min_pause_s: PositiveFloat = 0.2  # between words: where a recording beyond prepare.max_duration_s may be cut
+    join_below_s: PositiveFloat | None = 1.0  # shorter stretches of such a recording join a neighbour; null: none do
     mfa: Mfa | None = None
+
+
+class Mos(Section):
+    """Ratings as listeners would give them, predicted by DNSMOS: 1 (bad) to 5; a limit of null rejects nothing."""
+
+    min_ovrl: float | None = Field(None, ge=1, le=5)  # P.835: the whole
+    min_sig: float | None = Field(None, ge=1, le=5)  # P.835: the voice itself
+    min_bak: float | None = Field(None, ge=1, le=5)  # P.835: what is behind it
+    min_p808: float | None = Field(None, ge=1, le=5)
+    when: Literal["always", "unsure"] = "always"  # unsure: the P.835 ratings only where P.808 leaves min_ovrl open
+    sure_margin: float = Field(1.2, ge=0)  # for `unsure`: P.808 so far above min_ovrl needs no P.835
+
+    @model_validator(mode="after")
+    def _unsure_of_one_limit(self) -> Self:
+        if self.when == "unsure" and (self.min_ovrl is None or self.min_sig or self.min_bak):
+            raise ValueError("`when: unsure` needs `min_ovrl`, and neither `min_sig` nor `min_bak`")
+        return self
+
+
+class Voices(Section):
+    """Whether a clip is by its speaker, by comparing voices: only of speakers who allow `voice_match`."""
+
+    min_own: float | None = Field(0.75, gt=0, lt=1)  # likeness to the speaker's other clips; below: another voice
+    min_within: float | None = Field(0.76, gt=0, lt=1)  # of a clip's two most unlike parts; below: two voices
+    same: float | None = Field(0.85, gt=0, lt=1)  # of two speakers; from here on, they may be one person
+    on_finding: Literal["flag", "reject"] = "flag"
 
 
 class Prepare(Section):
@@ -326,21 +376,51 @@ class Prepare(Section):
     languages: list[Language] | None = None  # null: all
     speakers: list[str] | None = None  # null: all
     rate_hz: PositiveInt = 16_000
+    high_pass_hz: PositiveFloat | None = 50.0  # below it, and an offset (DC), is no speech; null: left as it is
+    repair_clicks: bool = False  # clicks are interpolated from the sound around them
+    noise_reduction_db: PositiveFloat | None = None  # steady noise is turned down by so much at most; null: not
     vad: Vad | None = Vad()
-    loudness_lufs: float | None = Field(-23.0, lt=0)
+    edge_silence_s: float | None = Field(None, ge=0)  # exactly so much around speech; null: vad.pad_s at most
+    loudness_lufs: float | None = Field(-23.0, lt=0)  # ITU-R BS.1770, of the whole utterance
+    active_level_dbov: float | None = Field(None, lt=0)  # ITU-T P.56, of speech without its pauses, instead
     min_duration_s: PositiveFloat = 0.5
     max_duration_s: PositiveFloat = 20.0
     min_snr_db: float | None = None
+    max_clipped_share: Share | None = None  # of the recording's samples
+    max_clicks: int | None = Field(None, ge=0)  # in an utterance, as it came
+    min_bandwidth_hz: PositiveFloat | None = None  # recordings without sound so high are rejected
+    max_t60_s: PositiveFloat | None = None  # reverberation time; recordings of rooms that ring longer are rejected
+    speaking_rate: SpeakingRate | None = None  # limits
+    same_audio: Answer | None = None  # to a sound that is in the dataset already; null: not looked for
+    max_same_text: PositiveInt | None = None  # utterances that say the same sentence; null: any number
     min_script_share: Share = 0.9  # of letters, in the script the language tag names
+    mos: Mos | None = None  # null: not rated, which saves more time than all the other steps take
+    voices: Voices | None = None  # null: voices are not compared
     align: Align | None = None  # null: no word times, and long recordings are rejected
     text: Text = Text()
     split: SplitBy = SplitBy()
     workers: PositiveInt = 1
+    executor: Literal["local", "ray"] = "local"  # this machine, or the Ray cluster that it belongs to
+    parts: Annotated[str, Field(min_length=1), AfterValidator(_without_password)] | None = (
+        None  # where finished clips are kept: a URL that fsspec knows; null: the work folder
+    )
 
     @model_validator(mode="after")
     def _durations_in_order(self) -> Self:
         if self.min_duration_s >= self.max_duration_s:
             raise ValueError("min_duration_s must be below max_duration_s")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_go_together(self) -> Self:
+        if self.loudness_lufs is not None and self.active_level_dbov is not None:
+            raise ValueError("one level at a time: with `active_level_dbov`, set `loudness_lufs` to null")
+        if self.high_pass_hz is not None and self.high_pass_hz >= self.rate_hz / 2:
+            raise ValueError("`high_pass_hz` must be below half of `rate_hz`")
+        if self.vad is None:
+            for key in ("edge_silence_s", "noise_reduction_db"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"`{key}` needs `vad`, which says where speech is")
         return self
 
 
@@ -353,6 +433,17 @@ class Lora(Section):
     dropout: Share = 0.05
     targets: list[str] | None = None  # module name endings; null: the family's own
     new_tokens: bool = True  # add letters the base's tokenizer lacks and train their rows
+    rslora: bool = False  # scale by alpha / sqrt(r): a high rank learns more (Kalajdzievski 2023)
+    dora: bool = False  # size and direction of the weights apart (Liu et al. 2024); slower
+    pissa: bool = False  # begin with the base's largest directions (Meng et al. 2024)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.dora and self.pissa:
+            raise ValueError(
+                "`dora` and `pissa` do not go together: what PiSSA takes from the base cannot be given back"
+            )
+        return self
 
 
 class Probe(Section):
@@ -368,20 +459,24 @@ class Wandb(Section):
 
 
 class Train(Section):
-    family: Family
+    family: Annotated[Family, BeforeValidator(_explained)]
     base: ModelName | None = None  # name on the hub or folder; null: from `config`
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
     method: Literal["lora", "full"] = "lora"
+    quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
     window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
+    mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
+    codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
+    adversarial: bool = False  # for VITS: its decoder trains too, against a discriminator
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(50, ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "linear"  # after the warm-up
     max_steps: PositiveInt = 1000  # optimiser steps
     batch_s: PositiveFloat = 60.0  # seconds of audio in a batch
     accumulate: PositiveInt = 1  # batches in an optimiser step
@@ -390,6 +485,10 @@ class Train(Section):
     validate_every: PositiveInt = 200  # optimiser steps
     save_every: PositiveInt = 200  # optimiser steps
     keep_checkpoints: PositiveInt = 2
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of a moving average of the weights, tried at validation
+    checkpointing: bool = False  # of activations: less memory, a third more time
+    compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU
+    max_bad_steps: int = Field(10, ge=0)  # whose loss is not a number and that are left out, before giving up
     patience: PositiveInt | None = None  # validations without a better loss before stopping
     probe: Probe | None = Probe()
     wandb: Wandb = Wandb()
@@ -402,10 +501,26 @@ class Train(Section):
             raise ValueError("`method: lora` needs a `base`; from a `config`, use `method: full`")
         if self.base and self.config and self.family != "whisper":  # whose tokenizer comes from a base
             raise ValueError("give a `base` or a `config`, not both: a base has its own architecture")
+        if self.quantise and self.method == "full":
+            raise ValueError("`quantise` is for `method: lora`: weights of 4 or 8 bits cannot be trained")
+        if self.quantise and self.family in ("fastspeech2", "pocket_tts", "vits"):
+            raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
+        if self.quantise and self.lora.pissa:
+            raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_family(self) -> Self:
         if self.family != "whisper" and self.window_s != 30:
             raise ValueError("`window_s` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
+        if self.mms_adapter and (self.family != "ctc" or not self.base):
+            raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
+        if self.family != "pocket_tts" and self.codec:
+            raise ValueError("`codec` is for the family pocket_tts only")
+        if self.family != "vits" and self.adversarial:
+            raise ValueError("`adversarial` is for the family vits only")
         return self
 
     @property

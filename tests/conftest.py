@@ -1,5 +1,6 @@
 """What several test files share: the skip for a tool that a machine lacks, and where development data lie."""
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Generator, Iterator
@@ -19,13 +20,20 @@ _INSTALL = {
     "espeak-ng": "apt install espeak-ng",
     "initdb": "apt install postgresql",
     "label-studio": "make label-studio-install",
+    "resemblyzer": "make voices",
+    "ray": "pip install ray==2.60.0",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip a test where a program is not installed, with the command that installs it."""
-    elsewhere = {"initdb": lambda: postgres.program(tool), "label-studio": lambda: STUDIO.exists() or None}
+    elsewhere = {
+        "initdb": lambda: postgres.program(tool),
+        "label-studio": lambda: STUDIO.exists() or None,
+        "resemblyzer": lambda: importlib.util.find_spec(tool),
+        "ray": lambda: importlib.util.find_spec(tool),
+    }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")
 

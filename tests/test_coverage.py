@@ -72,7 +72,7 @@ def insert(recipe: Recipe, clips: Iterable[Clip]) -> None:
     """Put rows into a ledger without audio: all that coverage reads of most clips."""
     engine = tables.connect(f"sqlite:///{recipe.folder('collect') / 'ledger.sqlite'}")
     rows = [{"id": one.id, "speaker": one.speaker, "clip": one.model_dump_json()} for one in clips]
-    with engine.begin() as connection:
+    with tables.transactions(engine).begin() as connection:
         connection.execute(tables.clips.insert(), rows)
     engine.dispose()
 
@@ -261,6 +261,7 @@ def test_letters_never_and_rarely_recorded_and_the_prompts_that_bring_them(recip
     assert sounds.suggestions[0].text == "ⵥⵥ ⵚⵚ"
     assert sounds.suggestions[0].new == ("ⵚ", "ⵥ", "ⵚⵚ", "ⵥⵥ")
     page = page_of(recipe)
+    assert "default-src 'none'" in page  # it loads nothing
     assert 'class="never"><bdi>ⵥ</bdi>' in page and 'class="rare"><bdi>ⴱ</bdi>' in page
 
 

@@ -17,7 +17,17 @@ from recipes import provenance
 from recipes.records import Quality, Rejected, Split, Utterance, Word
 from recipes.schema import Recipe, UserError
 
-QUALITY = Quality(loudness_lufs=-23.0, peak=0.5, snr_db=40.0, clipped_share=0.0, speech_share=0.8)
+QUALITY = Quality(
+    loudness_lufs=-23.0,
+    active_level_dbov=-24.0,
+    peak=0.5,
+    snr_db=40.0,
+    clipped_share=0.0,
+    clicks=0,
+    bandwidth_hz=8_000,
+    speech_share=0.8,
+    letters_per_s=12.0,
+)
 
 
 @pytest.fixture

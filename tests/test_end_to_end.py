@@ -100,14 +100,14 @@ def test_the_report_can_be_opened_and_heard(demo: tuple[Path, dict[str, str]]) -
         page: Any = browser.new_page(viewport={"width": 360, "height": 740})
         page.goto(f"file://{work}/evaluate/report.html")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.evaluate("document.querySelector('audio').play()")
-        page.wait_for_function("document.querySelector('audio').ended", timeout=60_000)
+        # To its end: the page's own policy forbids the strings of code that playwright waits with.
+        page.evaluate("new Promise(end => { const a = document.querySelector('audio'); a.onended = end; a.play() })")
         browser.close()
 
 
 def finished(parts: Path) -> list[Path]:
     """The clips that are done: files whose name is a hash."""
-    return [path for path in parts.glob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
+    return [path for path in parts.glob("*/*") if re.fullmatch("[0-9a-f]{64}", path.name)]
 
 
 def test_prepare_finishes_after_an_interruption_without_repeating_work(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_a_base_model_that_does_not_exist(demo: tuple[Path, dict[str, str]]) -> 
 @needs_shared("models/whisper-tiny-en")
 @needs_shared("data/tamazight_speech")
 def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """300 clips of Common Voice, 240/30/30. `TWIZA_REAL_STEPS` shortens the training."""
-    steps = int(os.environ.get("TWIZA_REAL_STEPS", "300"))
+    """300 clips of Common Voice, 240/30/30, with Tifinagh letters as new tokens and a window as long as the clips."""
+    steps = 150  # validation loss rises from here on
     whole = {
         "name": "real",
         "work_dir": str(tmp_path / "work"),
@@ -184,13 +184,14 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
         "train": {
             "family": "whisper",
             "base": str(SHARED / "models" / "whisper-tiny-en"),
-            "lora": {"r": 32, "alpha": 64, "dropout": 0.05, "new_tokens": False},  # Tifinagh as bytes
-            "learning_rate": 2e-3,
-            "warmup_steps": 10,
+            "window_s": 8,
+            "lora": {"r": 32, "alpha": 64},
+            "learning_rate": 1e-3,
+            "warmup_steps": 15,
             "max_steps": steps,
             "batch_s": 24,
-            "validate_every": max(20, steps // 5),
-            "save_every": max(20, steps // 5),
+            "validate_every": 50,
+            "save_every": 50,
             "probe": None,
             "wandb": {"mode": "disabled"},
         },
@@ -205,5 +206,4 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
     cer = json.loads((tmp_path / "work" / "evaluate" / "results.json").read_text())["figures"]["CER"]
     assert cer["base"]["n"] == cer["adapter"]["n"] == 30
     assert cer["adapter - base"]["high"] < 0, "the adapter is not surely better than the base"
-    if steps >= 300:
-        assert cer["adapter"]["value"] < 0.8 * cer["base"]["value"]
+    assert cer["adapter"]["value"] < 0.6 * cer["base"]["value"]

@@ -60,7 +60,7 @@ def test_recipes_need_only_pydantic_and_yaml() -> None:
 # Packages whose name on the index is not the one they are imported by.
 IMPORTED_AS = {"pyyaml": "yaml"}
 # Not imported by name: read by another package, or found as data.
-UNSEEN = {"pandas", "pg8000", "python-multipart", "silero-vad"}
+UNSEEN = {"pandas", "pg8000", "python-multipart", "silero-vad", "speechmos"}
 
 
 def declared(kind: list[str]) -> set[str]:
@@ -70,11 +70,12 @@ def declared(kind: list[str]) -> set[str]:
 
 def test_every_package_that_is_imported_is_declared_and_the_other_way_round() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     outside = {name.split(".")[0] for path in FILES for name in imported_by(path)}
     outside -= {*sys.stdlib_module_names, *PRODUCT}
     assert outside == {
         IMPORTED_AS.get(name, name.replace("-", "_"))
-        for name in declared(project["dependencies"] + project["optional-dependencies"]["personal"]) - UNSEEN
+        for name in declared(project["dependencies"] + extras["personal"] + extras["ray"]) - UNSEEN
     }
 
 

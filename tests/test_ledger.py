@@ -512,3 +512,31 @@ def test_a_withdrawal_finds_everything_made_from_a_clip(opened: Opened) -> None:
         assert ledger.plan(number, ["a" * 64]) == tasks
         ledger.close_task(tasks[0], "done", "made anew")
         assert [task.state for task in ledger.tasks()] == ["done", "pending", "pending"]
+
+
+def test_noting_again_what_something_was_made_from_adds_what_is_new(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collect.lineage._BATCH", 2)
+    made = Artefact(id="d1", kind="dataset", place="here")
+    with opened() as ledger:
+        ledger.register(made, clips=iter(["a", "b", "a", "c", "b"]))
+        ledger.register(made, clips=["c", "d", "e"])
+        assert ledger.touched("abcdef") == {"d1": 5}
+
+
+# ---------------------------------------------------------------- many clips
+
+
+def test_clips_are_read_some_at_a_time_and_nobody_waits_for_the_reader(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collect.ledger._CLIPS_AT_ONCE", 2)
+    with opened() as ledger:
+        for letter in "abcde":
+            filled(ledger, "s1", letter)
+        read = ledger.clips()
+        first = next(read)
+        filled(ledger, "s2", "f")  # written while they are read
+        assert [first.id[0], *(clip.id[0] for clip in read)] == list("abcdef")
+        assert [clip.id[0] for clip in ledger.clips("s2")] == ["f"]

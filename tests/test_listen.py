@@ -25,6 +25,8 @@ from evaluate.systems import Item, Rendered, System
 from recipes.schema import Recipe, UserError, load
 from tests.conftest import needs
 from web.page import LANGUAGES, strings
+from web.serve import address as listening_at
+from web.serve import door
 
 TEXTS = ["ⴰⵣⵓⵍ ⴰ ⴱⴰⴱⴰ", "ⵉⵎⵎⵉ ⵜⵙⵙⵏⵡⴰ ⴰⵖⵔⵓⵎ", "ⵎⴰⵏⵣⴰ ⵜⵉⴳⵎⵎⵉ", "السلام عليكم", "فين غادي", "شحال هادا"]
 SECRETS = re.compile(r"\b(adapter|base(?!-uri)|recordings?|systems?(?!-ui)|synthetic)\b")
@@ -349,11 +351,11 @@ def test_clips_one_by_one_are_announced_as_such(recipe: Recipe) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_port_0_is_any_free_one(recipe: Recipe) -> None:
-    with listen.door(asking(recipe, port=0).evaluate.listen) as first:
+    with door("127.0.0.1", 0, "") as first:
         port = first.getsockname()[1]
-        assert listen.address(first) == f"http://127.0.0.1:{port}/"
+        assert listening_at(first) == f"http://127.0.0.1:{port}"
         with pytest.raises(UserError, match=f"127.0.0.1:{port}: .+; try another: evaluate.listen.port=0"):
-            listen.door(asking(recipe, port=port).evaluate.listen)
+            listen.main(asking(recipe, port=port))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8765", "LOCALHOST:8765", "[::1]:8765", "lab.example:8765"])
@@ -396,12 +398,12 @@ def test_pages_have_the_direction_of_their_language(client: TestClient, language
 @pytest.fixture
 def address(recipe: Recipe) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(listen.application(recipe), log_level="error"))
-    with listen.door(asking(recipe, port=0).evaluate.listen) as listening:
+    with door("127.0.0.1", 0, "") as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.05)
-        yield listen.address(listening).rstrip("/")
+        yield listening_at(listening)
         server.should_exit = True
         thread.join()
 

@@ -1,13 +1,15 @@
 """The training loop and its batches: what a run writes, how it stops, and how it goes on after a kill."""
 
+import itertools
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ from prepare import dataset
 from recipes.schema import UserError
 from tests import tiny
 from train.__main__ import open_trainable
+from train.average import Average
 from train.batching import batches
 from train.checkpoints import load_trained, save_checkpoint, save_trained
 from train.features import encode_split, speaker_voices
-from train.loop import Progressed, fit
+from train.loop import fit
+from train.step import Progressed
 
 ROOT = Path(__file__).parents[1]
 Rows = list[dict[str, Any]]
@@ -89,6 +93,12 @@ def train(
     return fit(family, features[0], features[1], recipe.train, work, recipe.seed, on_probe, on_row), family
 
 
+def still() -> dict[str, Any]:
+    """The configuration of a tiny recogniser that draws no random numbers."""
+    quiet = {f"{part}_dropout": 0.0 for part in ("hidden", "final", "feat_proj", "attention", "activation")}
+    return tiny.CONFIGS["ctc"] | quiet | {"conformer_conv_dropout": 0.0, "mask_time_prob": 0.0}
+
+
 def rows(folder: Path) -> Rows:
     lines = (folder / "work/train/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
@@ -145,9 +155,7 @@ def test_a_linear_schedule_falls_to_nothing(tmp_path: Path) -> None:
 
 
 def test_batches_add_up_to_one_step(tmp_path: Path) -> None:
-    quiet = {f"{part}_dropout": 0.0 for part in ("hidden", "final", "feat_proj", "attention", "activation")}
-    config = tiny.CONFIGS["ctc"] | quiet | {"conformer_conv_dropout": 0.0, "mask_time_prob": 0.0}
-    settings: dict[str, Any] = {"config": config, "max_steps": 1, "learning_rate": 1e-3}
+    settings: dict[str, Any] = {"config": still(), "max_steps": 1, "learning_rate": 1e-3}
     together, _ = train(tmp_path / "together", batch_s=60, **settings)
     apart, _ = train(tmp_path / "apart", batch_s=0.1, accumulate=4, **settings)
     assert (together.batch, apart.batch) == (1, 4)
@@ -235,13 +243,109 @@ def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
 # ---------------------------------------------------------------- what goes wrong
 
 
-def test_a_loss_that_is_no_number_names_the_utterances(tmp_path: Path) -> None:
+def spoilt(steps: Container[int]) -> Callable[[Any], None]:
+    """Make the loss of some training steps no number."""
+
+    def spoil(family: Any) -> None:
+        loss, count = family.loss, itertools.count(1)
+
+        def broken(batch: dict[str, Any]) -> torch.Tensor:
+            wrong = family.model.training and next(count) in steps
+            value: torch.Tensor = loss(batch) * (torch.nan if wrong else 1)
+            return value
+
+        family.loss = broken
+
+    return spoil
+
+
+def test_a_step_whose_loss_is_no_number_is_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, family = train(tmp_path, spoil=spoilt({3, 12}))
+    assert (state.step, state.skipped) == (30, 2)
+    assert [row.get("steps_left_out") for row in rows(tmp_path) if "lr" in row] == [1, 2, 2]
+    assert re.search(r"step 3 left out: the loss is not a number on train-\d", capsys.readouterr().err)
+    assert all(torch.isfinite(weight).all() for weight in family.model.parameters())
+    assert all(name.startswith("train-") for name in state.suspects)
+
+
+def test_too_many_of_them_end_the_run_and_name_the_utterances(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not a number on train-\d.*; in 3 steps up to step 3: lower train.learning"):
+        train(tmp_path, spoil=spoilt(range(99)), max_bad_steps=2)
+
+
+def out_of_memory_beyond(count: int) -> Callable[[Any], None]:
+    """A machine on which a forward pass of more utterances than `count` does not fit."""
+
     def spoil(family: Any) -> None:
         loss = family.loss
-        family.loss = lambda batch: loss(batch) * (torch.nan if family.model.training else 1)
 
-    with pytest.raises(UserError, match=r"the loss is not a number on train-\d.*; lower train.learning_rate"):
-        train(tmp_path, spoil=spoil)
+        def tight(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            if family.model.training and len(next(iter(batch.values()))) > count:
+                raise torch.OutOfMemoryError("out of memory")
+            value: torch.Tensor = loss(batch)
+            return value
+
+        family.loss = tight
+
+    return spoil
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_parts_with_the_same_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {"config": still(), "batch_s": 60, "max_steps": 4}
+    whole, _ = train(tmp_path / "whole", **settings)
+    tight, _ = train(tmp_path / "tight", spoil=out_of_memory_beyond(1), **settings)
+    assert "out of memory at step 1: each batch of 60 s is now taken in 4 parts" in capsys.readouterr().err
+    assert (whole.parts, tight.parts) == (1, 4)
+    ours, theirs = weights(tmp_path / "tight"), weights(tmp_path / "whole")
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+def test_one_utterance_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"out of memory on a single utterance, train-\d of \d.\d s; lower prepare.max"
+    ):
+        train(tmp_path, spoil=out_of_memory_beyond(0))
+
+
+def test_activations_can_be_computed_twice_to_save_memory(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"config": still(), "max_steps": 4}
+    plain, _ = train(tmp_path / "plain", **settings)
+    lean, _ = train(tmp_path / "lean", checkpointing=True, **settings)
+    assert lean.best == pytest.approx(plain.best, rel=1e-5)
+
+
+# ---------------------------------------------------------------- the average of the weights
+
+
+def test_the_average_of_the_weights_is_tried_at_every_validation(tmp_path: Path) -> None:
+    state, _ = train(tmp_path, ema=0.8)
+    tried = [row for row in rows(tmp_path) if "valid_loss_ema" in row]
+    assert [row["step"] for row in tried] == [10, 20, 30]
+    assert state.best == min(row[figure] for row in tried for figure in ("valid_loss", "valid_loss_ema"))
+
+
+def test_a_stopped_run_goes_on_with_its_average(tmp_path: Path) -> None:
+    train(tmp_path / "whole", ema=0.8)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", on_row=stop_at(20), ema=0.8)
+    train(tmp_path / "stopped", ema=0.8)
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
+
+
+def test_an_average_of_constant_weights_is_that_constant_and_swaps_back() -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    average = Average([weight], 0.9)
+    for step in range(1, 200):
+        weight.data[:] = 2.0
+        average.update(step)
+    weight.data[:] = 5.0
+    with average.in_place():
+        assert torch.allclose(weight, torch.full((3,), 2.0), atol=1e-3)
+    assert torch.equal(weight, torch.full((3,), 5.0))
 
 
 def test_so_does_the_validation_of_a_broken_base(tmp_path: Path) -> None:
@@ -281,7 +385,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def small_weights_large_rest(model: Any, folder: Path) -> None:
     small = torch.nn.Linear(1, 1)
-    save_checkpoint(folder, small, model, small, {"step": 1}, 1)
+    save_checkpoint(folder, small, model, small, [], {"step": 1}, 1)
 
 
 @pytest.mark.parametrize("write", [save_trained, small_weights_large_rest])

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.schema import Recipe, RecipeError, load
+from recipes.schema import Lora, Recipe, RecipeError, load
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -79,9 +79,9 @@ def test_all_faults_come_at_once_with_place_and_value(path: Path) -> None:
 
 def test_overrides_are_checked_like_the_file(path: Path) -> None:
     assert load(path, ["train.lora.r=8", "prepare.vad=null"]).train.lora.r == 8
-    (fault,) = faults(path, None, "train.lora.rank=8")
-    known = "known here: r, alpha, dropout, targets, new_tokens"
-    assert fault == f"{path}, command line: train.lora.rank: unknown key; {known}"
+    (fault,) = faults(path, None, "train.lora.q=8")
+    known = f"known here: {', '.join(Lora.model_fields)}"
+    assert fault == f"{path}, command line: train.lora.q: unknown key; {known}"
     assert "command line" in faults(path, None, "train.lora.r=-1")[0]
     for override in ("train.lora.r", "=8", "train..r=8"):
         assert faults(path, None, override) == [f"{override}: an override is written key.path=value"]
@@ -138,6 +138,17 @@ def test_numbers_survive_the_command_line(value: float) -> None:
 def test_values_never_change_after_loading(path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(path).seed = 3
+
+
+def test_a_family_that_cannot_be_trained_says_why(path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"train.family: Voxtral TTS cannot be trained: .* lack the encoder"):
+        load(path, ["train.family=voxtral_tts"])
+
+
+def test_each_family_has_a_recipe_for_darija_and_one_for_tamazight() -> None:
+    names = {path.stem for path in RECIPES}
+    families = ("whisper", "mms", "qwen3_asr", "voxtral", "speecht5", "csm", "pocket_tts")
+    assert names >= {f"{family}_{language}" for family in families for language in ("darija", "tamazight")}
 
 
 def test_there_are_recipes() -> None:

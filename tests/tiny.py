@@ -1,5 +1,7 @@
 """Tiny models of every family, with random weights, and a dataset of four utterances to train them on."""
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,17 @@ from recipes.records import Quality, Split, Utterance
 from recipes.schema import Family, Recipe
 from tests.babble import babble
 
-QUALITY = Quality(loudness_lufs=-23.0, peak=0.5, snr_db=40.0, clipped_share=0.0, speech_share=0.8)
+QUALITY = Quality(
+    loudness_lufs=-23.0,
+    active_level_dbov=-24.0,
+    peak=0.5,
+    snr_db=40.0,
+    clipped_share=0.0,
+    clicks=0,
+    bandwidth_hz=8_000,
+    speech_share=0.8,
+    letters_per_s=12.0,
+)
 TEXTS = ("ⴰⵉⵓ", "ⴰⵉⵓ ⴰⵉ", "ⴰⵉⵓ ⴰⵉⵓ", "ⴰⵉ")  # what `babble` says, five letters a second
 
 CONFIGS: dict[Family, dict[str, Any]] = {
@@ -51,6 +63,42 @@ CONFIGS: dict[Family, dict[str, Any]] = {
         "pitch_predictor_channels": 16,
         "speech_decoder_postnet_layers": 2,
         "speech_decoder_postnet_units": 32,
+    },
+    "vits": {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "ffn_dim": 64,
+        "flow_size": 16,
+        "use_stochastic_duration_prediction": False,
+        "duration_predictor_filter_channels": 16,
+        "posterior_encoder_num_wavenet_layers": 2,
+        "prior_encoder_num_flows": 2,
+        "prior_encoder_num_wavenet_layers": 1,
+        "upsample_initial_channel": 64,
+        "upsample_rates": [8, 8, 4],
+        "upsample_kernel_sizes": [16, 16, 8],
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1, 3]],
+    },
+    "csm": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 120,
+        "num_codebooks": 3,
+        "vocab_size": 19,
+        "codebook_pad_token_id": 18,
+    },
+    "pocket_tts": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 120,
+        "latent_dim": 4,
+        "latent_stats_ema_steps": 0,
     },
     "whisper": {
         "d_model": 32,
@@ -124,8 +172,8 @@ def base(family: Family, folder: Path, letters: str = "ⴰⵉⵓ", **train: Any)
 
     torch.manual_seed(1)
     folder.mkdir(parents=True)
-    if family == "whisper":
-        _whisper(folder)
+    if family in _BUILT:
+        _BUILT[family](folder)
     else:
         made = open_family(recipe(folder, family, **train).train, letters=[letters])
         made.model.save_pretrained(folder)
@@ -154,6 +202,151 @@ def _whisper(folder: Path) -> None:
     model.generation_config.no_timestamps_token_id = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
     for part in (model, tokenizer, WhisperFeatureExtractor()):
         part.save_pretrained(folder)
+
+
+def _bytes(*special: str) -> Any:
+    """A tokenizer of bytes, without merges, and the special tokens after them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: index for index, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+    return tokenizer
+
+
+def _csm(folder: Path) -> None:
+    """Text as bytes, speech as three codes of sixteen in each frame."""
+    import torch
+    from transformers import CsmConfig, CsmForConditionalGeneration
+
+    tokenizer = _bytes("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
+    begin, _, audio, end = range(256, 260)
+    ids = {"bos_token_id": begin, "pad_token_id": audio, "audio_token_id": audio, "audio_eos_token_id": end}
+    size = CONFIGS["csm"]
+    depth = {key: size[key] for key in ("hidden_size", "num_codebooks", "vocab_size", "num_attention_heads")}
+    depth |= {"backbone_hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_key_value_heads": 2}
+    settings: dict[str, Any] = size | ids | {"text_vocab_size": len(tokenizer)}
+    codec = _CODEC | _BOOKS | {"model_type": "mimi"}
+    model: Any = CsmForConditionalGeneration(CsmConfig(**settings, depth_decoder_config=depth, codec_config=codec))
+    for part in model.codec_model.modules():  # books of codes are learnt elsewhere: new ones are empty
+        if hasattr(part, "embed_sum"):
+            torch.nn.init.normal_(part.embed_sum)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _pocket_tts(folder: Path) -> None:
+    """Text as letters between word boundaries, speech as four numbers in each frame; the codec beside it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (
+        PocketTTSAudioTokenizerConfig,
+        PocketTTSAudioTokenizerModel,
+        PocketTTSConfig,
+        PocketTTSFeatureExtractor,
+        PocketTTSForConditionalGeneration,
+        PreTrainedTokenizerFast,
+    )
+
+    pieces = ["<unk>", "<pad>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    made = Tokenizer(models.Unigram([(piece, -float(rank)) for rank, piece in enumerate(pieces)], unk_id=0))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>")
+    names = ("audio_prompt", "audio_latent", "audio_prompt_bos", "audio_bos")
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<{name}>" for name in names]})
+    ids = {f"{name}_token_id": len(pieces) + rank for rank, name in enumerate(names)}
+    head = {"hidden_size": 32, "num_hidden_layers": 1, "latent_dim": 4, "condition_dim": 32}
+    sizes = CONFIGS["pocket_tts"] | ids | {"vocab_size": len(tokenizer), "pad_token_id": 1}
+    codec = PocketTTSAudioTokenizerModel(PocketTTSAudioTokenizerConfig(**_CODEC | {"latent_dim": 4}))
+    for part in (
+        PocketTTSForConditionalGeneration(PocketTTSConfig(**sizes, flow_head_config=head)),
+        tokenizer,
+        PocketTTSFeatureExtractor(),
+    ):
+        part.save_pretrained(folder)
+    codec.save_pretrained(folder / "codec")
+    about = {"audio_tokenizer": {"audio_tokenizer_name_or_path": str(folder / "codec")}}
+    (folder / "processor_config.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _voxtral(folder: Path) -> None:
+    """Two seconds of window; the vocabulary in Mistral's own format, as it is published."""
+    from transformers import VoxtralConfig, VoxtralForConditionalGeneration, WhisperFeatureExtractor
+
+    special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<pad>", "[AUDIO]", "[BEGIN_AUDIO]", "[TRANSCRIBE]"]
+    tekken = {
+        "config": {
+            "pattern": "[^ ]+| ",
+            "num_vocab_tokens": 256,
+            "default_vocab_size": 256 + len(special),
+            "default_num_special_tokens": len(special),
+            "version": "v7",
+        },
+        "vocab": [
+            {"rank": byte, "token_bytes": base64.b64encode(bytes([byte])).decode(), "token_str": None}
+            for byte in range(256)
+        ],
+        "special_tokens": [
+            {"rank": rank, "token_str": token, "is_control": True} for rank, token in enumerate(special)
+        ],
+    }
+    (folder / "tekken.json").write_text(json.dumps(tekken), encoding="utf-8")
+    text = {"vocab_size": 256 + len(special), "max_position_embeddings": 120} | _DECODER
+    audio = {"num_mel_bins": 80, "max_source_positions": 100} | _ENCODER
+    config = VoxtralConfig(text_config=text, audio_config=audio, audio_token_id=special.index("[AUDIO]"))
+    VoxtralForConditionalGeneration(config).save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
+
+
+def _qwen3_asr(folder: Path) -> None:
+    """Words as bytes, and the tokens that a conversation is made of."""
+    from transformers import Qwen3ASRConfig, Qwen3ASRFeatureExtractor, Qwen3ASRForConditionalGeneration
+
+    special = ("<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_pad|>", "<|audio_end|>", "<asr_text>")
+    tokenizer = _bytes(*special)
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 200, "tie_word_embeddings": True} | _DECODER
+    audio = {"num_mel_bins": 80, "output_dim": 32, "downsample_hidden_size": 4} | _ENCODER
+    end = special.index("<|im_end|>") + 256
+    ids = {"audio_token_id": 259, "timestamp_token_id": 0, "pad_token_id": end, "eos_token_id": end}
+    model: Any = Qwen3ASRForConditionalGeneration(Qwen3ASRConfig(text_config=text, audio_config=audio, **ids))
+    for part in (model, tokenizer, Qwen3ASRFeatureExtractor(feature_size=80)):
+        part.save_pretrained(folder)
+
+
+_DECODER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+_ENCODER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+_CODEC: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_filters": 4,
+    "upsample_groups": 16,
+    "num_hidden_layers": 1,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+_BOOKS: dict[str, Any] = {
+    "codebook_size": 16,
+    "codebook_dim": 8,
+    "vector_quantization_hidden_dimension": 8,
+    "num_quantizers": 3,
+}
+_BUILT = {"whisper": _whisper, "csm": _csm, "pocket_tts": _pocket_tts, "qwen3_asr": _qwen3_asr, "voxtral": _voxtral}
 
 
 def samples(duration_s: float) -> np.ndarray[Any, np.dtype[np.float32]]:

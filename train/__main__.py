@@ -24,7 +24,7 @@ from recipes.command import next_command, run
 from recipes.provenance import is_withdrawn, refuse_withdrawn, write_text
 from recipes.schema import Recipe, UserError
 from train import adapter
-from train.families import Family, Samples, open_family
+from train.families import Family, Opposed, Samples, open_family
 from train.features import Features, encode_split, speaker_voices
 from train.loop import fit
 from train.probes import error_rate, probe
@@ -33,7 +33,9 @@ from train.probes import error_rate, probe
 def main(recipe: Recipe) -> None:
     # Numbers too small to matter slow a CPU down by a factor of several; before the first worker thread starts.
     torch.set_flush_denormal(True)
-    here = PartialState(timeout=timedelta(hours=12))  # that long others may wait while one encodes
+    # Accelerate looks for other processes on a CPU only where it is told that there is no GPU.
+    alone = "LOCAL_RANK" not in os.environ or torch.accelerator.is_available()
+    here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
         if finished(recipe):
@@ -49,6 +51,7 @@ def main(recipe: Recipe) -> None:
     if here.is_main_process:
         show_weights(family)
         report_skipped(train, valid, folder)
+        report_one_voice(voices)
     refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
         on_probe = prober(recipe, family, data["valid"], voices, tracker)
@@ -79,7 +82,7 @@ def dataset_check(recipe: Recipe) -> Callable[[], None]:
 def run_mark(recipe: Recipe) -> str:
     """What a run belongs to: a dataset, settings of training, the weights it starts from, a seed."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or "-" for name in models]
     # Who watches, and how much is kept, changes nothing in what is learnt.
     learning = settings.model_dump(mode="json", exclude={"wandb", "probe", "keep_checkpoints"})
@@ -116,6 +119,8 @@ def open_trainable(recipe: Recipe, texts: list[str]) -> Family:
         adapter.add_lora(family, recipe.train.lora, texts)
     else:
         family.add_letters(texts)
+    if recipe.train.adversarial and isinstance(family, Opposed):
+        family.add_discriminator()
     return family
 
 
@@ -138,10 +143,11 @@ def show_weights(family: Family) -> None:
 def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     """What encoded features depend on besides the utterances themselves."""
     settings = recipe.train
-    models = (settings.base, settings.aligner, settings.speaker_encoder)
+    models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or name for name in models]
     letters = sorted({letter for text in texts for letter in text})
     about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens, settings.window_s]
+    about += [settings.mms_adapter]
     return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
 
@@ -153,6 +159,13 @@ def report_skipped(train: Features, valid: Features, folder: Path) -> None:
     if skipped:
         print(f"{len(skipped)} utterances skipped, listed in {folder / 'skipped.csv'};", end=" ")
         print(f"first: {skipped[0][1]}")
+
+
+def report_one_voice(voices: dict[str, Samples]) -> None:
+    """Say that several people become one voice, where the model knows no voices."""
+    if len(voices) > 1 and not any(voice.size for voice in voices.values()):
+        print(f"{len(voices)} speakers, and this model has one voice: it becomes a mixture of theirs;", end=" ")
+        print("prepare.speakers takes one of them")
 
 
 def refuse_empty(train: Features, valid: Features, folder: Path) -> None:

@@ -6,14 +6,15 @@ the processor, `recipe.yaml` and `lineage.json`.
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.lora import LoraLayer
 
 from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register, tolerant
 from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
@@ -48,18 +49,59 @@ def adapter_folder(recipe: Recipe) -> Path:
 def add_lora(family: Family, settings: Lora, texts: Iterable[str]) -> None:
     """Put LoRA on the family's model, with trainable rows for letters that its tokenizer lacked.
 
-    Source: Hu et al., "LoRA", ICLR 2022; `trainable_token_indices` of PEFT for the new rows only.
+    Source: Hu et al., "LoRA", ICLR 2022; `trainable_token_indices` of PEFT for the new rows only. With PiSSA the
+    base is changed too, and `save` turns the difference into a LoRA of twice the rank for the base as it was.
     """
     rows = family.add_letters(texts) if settings.new_tokens else {}
+    targets = _present(family, settings.targets)
+    if settings.pissa:
+        _refuse_convolutions(family, targets)
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=_present(family, settings.targets),
+        target_modules=targets,
+        exclude_modules=[name for name in _frozen(family) if name.endswith(tuple(targets))] or None,
         trainable_token_indices=rows or None,
         modules_to_save=family.fully_trained() or None,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        init_lora_weights="pissa" if settings.pissa else True,
     )
+    if getattr(family.model, "is_quantized", False):
+        prepare: Any = prepare_model_for_kbit_training
+        family.model = prepare(family.model, use_gradient_checkpointing=False)
     family.model = get_peft_model(family.model, config)
+
+
+def _refuse_convolutions(family: Family, targets: list[str]) -> None:
+    """Raises UserError when a layer to adapt has no singular values."""
+    endings = tuple(f".{target}" for target in targets)
+    for name, module in family.model.named_modules():
+        if isinstance(module, torch.nn.Conv1d) and name.endswith(endings):
+            raise UserError(f"train.lora.pissa: {name} is a convolution; name linear layers in train.lora.targets")
+
+
+def _plain_lora(recipe: Recipe, model: PeftModel) -> None:
+    """Turn what PiSSA learnt into a LoRA of twice the rank: A B - A₀ B₀ = [A; A₀] [B, -B₀].
+
+    A₀ and B₀ are found again as they were found: they follow from the base. Source: Meng et al. 2024, appendix C.
+    """
+    fresh = open_family(recipe.train)
+    add_lora(fresh, recipe.train.lora.model_copy(update={"new_tokens": False}), [])
+    begun = fresh.model.state_dict()
+    config: Any = model.peft_config["default"]
+    config.init_lora_weights = True
+    config.r *= 2
+    config.lora_alpha *= 2**0.5 if config.use_rslora else 2
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            _widen(layer.lora_A["default"], begun[f"{name}.lora_A.default.weight"], 0)
+            _widen(layer.lora_B["default"], -begun[f"{name}.lora_B.default.weight"], 1)
+
+
+def _widen(factor: Any, more: torch.Tensor, side: int) -> None:
+    factor.weight = torch.nn.Parameter(torch.cat([factor.weight, more.to(factor.weight)], side))
 
 
 def _present(family: Family, named: list[str] | None) -> list[str]:
@@ -67,8 +109,8 @@ def _present(family: Family, named: list[str] | None) -> list[str]:
 
     Raises UserError for one named in the recipe that the model has not, and when there are none at all.
     """
-    kinds = (torch.nn.Linear, torch.nn.Conv1d)
-    layers = [f".{name}" for name, module in family.model.named_modules() if isinstance(module, kinds)]
+    frozen = set(_frozen(family))
+    layers = [f".{name}" for name, _ in _layers(family) if name not in frozen]
     targets = family.lora_targets if named is None else named
     found = [target for target in targets if any(layer.endswith(f".{target}") for layer in layers)]
     if named and (missing := sorted(set(named) - set(found))):
@@ -76,6 +118,21 @@ def _present(family: Family, named: list[str] | None) -> list[str]:
     if not found:
         raise UserError("train.lora.targets: name the layers to adapt; none of the usual ones is in this model")
     return found
+
+
+def _frozen(family: Family) -> list[str]:
+    """Names of layers that the family holds still, such as those of a codec: LoRA leaves them alone too.
+
+    Weights of 4 or 8 bits have no gradient either, and are not meant.
+    """
+    weights = ((name, module.weight) for name, module in _layers(family))
+    return [name for name, weight in weights if weight.is_floating_point() and not weight.requires_grad]
+
+
+def _layers(family: Family) -> Iterator[tuple[str, Any]]:
+    """The layers that LoRA knows, by name."""
+    kinds = (torch.nn.Linear, torch.nn.Conv1d)
+    return ((name, module) for name, module in family.model.named_modules() if isinstance(module, kinds))
 
 
 def save(recipe: Recipe, family: Family) -> Path:
@@ -86,6 +143,8 @@ def save(recipe: Recipe, family: Family) -> Path:
     shutil.rmtree(old, ignore_errors=True)
     part.mkdir(parents=True)
     options = {"save_embedding_layers": False} if isinstance(family.model, PeftModel) else {}
+    if isinstance(family.model, PeftModel) and recipe.train.lora.pissa:
+        _plain_lora(recipe, family.model)
     with full_disk_named(part):
         family.model.save_pretrained(part, **options)
     (part / "README.md").unlink(missing_ok=True)  # PEFT's empty card; publishing writes a true one
@@ -131,6 +190,8 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     Raises UserError when nothing has been trained, or the base's weights are not those trained on.
     """
     folder = adapter_folder(recipe)
+    if not torch.cuda.is_available():  # what was trained over a base of 4 bits goes onto the whole one
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"quantise": None})})
     if which == "adapter":
         refuse_withdrawn(folder, "run: python -m prepare RECIPE, then python -m train RECIPE")
     if which == "base":
@@ -141,7 +202,7 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
     elif not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
     elif recipe.train.method == "full":
-        trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}}
+        trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}, "mms_adapter": None}
         family = open_family(recipe.train.model_copy(update=trained), folder)
     else:
         line = read_lineage(folder)
@@ -154,11 +215,12 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
 
 
 def open_recogniser(name: str) -> Family:
-    """A model folder, or a name on the hub, that transcribes: Whisper or CTC by its configuration."""
+    """A model folder, or a name on the hub, that transcribes: its family is known by its configuration."""
     from transformers import AutoConfig
 
     config = pretrained(AutoConfig.from_pretrained, name)
-    kind = "whisper" if config.model_type == "whisper" else "ctc"
+    known = ("whisper", "qwen3_asr", "voxtral")
+    kind = config.model_type if config.model_type in known else "ctc"
     family = open_family(Train.model_validate({"family": kind, "base": name}))
     family.model.eval()
     return family

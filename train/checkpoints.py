@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,25 @@ from recipes.schema import UserError
 
 
 def save_checkpoint(
-    folder: Path, model: Any, optimizer: Any, scheduler: Any, progress: dict[str, Any], keep: int
+    folder: Path,
+    model: Any,
+    optimizer: Any,
+    scheduler: Any,
+    average: Sequence[torch.Tensor],
+    progress: dict[str, Any],
+    keep: int,
 ) -> None:
-    """All that going on needs, in `folder/00000STEP`, which appears whole; the newest `keep` stay."""
+    """All that going on needs, in `folder/00000STEP`, which appears whole; the newest `keep` stay.
+
+    `average`: that of the weights, empty where none is kept.
+    """
     whole = folder / f"{progress['step']:08d}"
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     with full_disk_named(part):
         save_file(trained(model), part / "weights.safetensors")
-        states = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        states = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "average": [*average]}
         torch.save({"progress": progress, **states, **_random_states()}, part / "rest.pt")
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(part, whole)
@@ -34,7 +43,9 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, model: Any, optimizer: Any, scheduler: Any) -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: Path, model: Any, optimizer: Any, scheduler: Any, average: Sequence[torch.Tensor] = ()
+) -> dict[str, Any] | None:
     """Load the newest checkpoint, random states too. Returns its progress; None where there is none."""
     found = sorted(folder.glob("[0-9]*"))
     if not found:
@@ -43,6 +54,8 @@ def load_checkpoint(folder: Path, model: Any, optimizer: Any, scheduler: Any) ->
     rest = torch.load(found[-1] / "rest.pt", weights_only=True)
     optimizer.load_state_dict(rest["optimizer"])
     scheduler.load_state_dict(rest["scheduler"])
+    for kept, saved in zip(average, rest["average"], strict=True):
+        kept.copy_(saved)
     _restore_random(rest)
     progress: dict[str, Any] = rest["progress"]
     return progress

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from safetensors.numpy import save_file
 
 from prepare.dataset import decode
 from train.checkpoints import full_disk_named
-from train.families import Example, Family, Samples, Skip
+from train.families import Example, Family, Prompted, Samples, Skip
 
+_PROMPT_S = 5.0  # long enough to know a voice by, short enough to leave room
 _SHARD = 256  # utterances in a file: little memory while encoding, a short header to read for a batch
 
 
@@ -109,10 +111,28 @@ def resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
     return np.asarray(soxr.resample(samples, rate_hz, wanted_hz), dtype=np.float32)
 
 
+def prompts(rows: Iterable[tuple[str, float]], most: int = 20) -> dict[str, int]:
+    """Each speaker's utterance that is to show their voice: nearest to 5 s among their first `most`.
+
+    `rows`: speaker and duration (s) of each utterance. Returns speaker → index.
+    """
+    chosen: dict[str, tuple[float, int]] = {}
+    seen: dict[str, int] = {}
+    for index, (speaker, duration_s) in enumerate(rows):
+        seen[speaker] = seen.get(speaker, 0) + 1
+        if seen[speaker] <= most:
+            chosen[speaker] = min(chosen.get(speaker, (math.inf, 0)), (abs(duration_s - _PROMPT_S), index))
+    return {speaker: index for speaker, (_, index) in chosen.items()}
+
+
 def speaker_voices(family: Family, rows: Any, most: int = 20) -> dict[str, Samples]:
-    """Each speaker's mean voice, over the first `most` of their utterances."""
+    """Each speaker's mean voice, over the first `most` of their utterances; or the prompt that stands for it."""
     if family.recognises:
         return {}
+    if isinstance(family, Prompted):
+        chosen = prompts(zip(rows["speaker"], rows["duration_s"], strict=True), most)
+        found_at = {speaker: rows[index] for speaker, index in chosen.items()}
+        return {s: family.prompt(s, row["text_normalized"], samples_of(family, row)) for s, row in found_at.items()}
     found: dict[str, list[Samples]] = {}
     for row in rows:
         clips = found.setdefault(row["speaker"], [])

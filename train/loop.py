@@ -3,8 +3,10 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +15,19 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import get_scheduler
 
 from recipes.provenance import write_text
 from recipes.schema import Train, UserError
+from train.average import Average
 from train.batching import batches
 from train.checkpoints import load_checkpoint, load_trained, random_state_kept, save_checkpoint, save_trained
 from train.families import Family
 from train.features import Features
+from train.step import Portion, Progressed, Run, on_device, read, take
 
 _LOG_EVERY = 10  # optimiser steps between two rows of the training loss
-
-
-@dataclass
-class Progressed:
-    """Where a run stands; saved in every checkpoint."""
-
-    step: int = 0  # optimiser steps done
-    batch: int = 0  # batches consumed since the start, by each process
-    best: float = math.inf  # lowest validation loss
-    best_step: int = 0
-    worse: int = 0  # validations since the best
-    losses: list[float] = field(default_factory=list)  # since the last row of metrics
-
-
-@dataclass
-class _Run:
-    """A training under way: what it holds between two steps."""
-
-    family: Family
-    train: Features
-    valid: Features
-    settings: Train
-    folder: Path
-    seed: int
-    accelerator: Accelerator
-    wrapped: Any  # the model as Accelerate trains it; `family.model` is the one inside
-    optimizer: Any
-    scheduler: Any
-    on_row: Callable[[dict[str, Any]], None]
-    state: Progressed = field(default_factory=Progressed)
+_SCHEDULES = {"constant": "constant_with_warmup"}  # as transformers calls it
 
 
 def fit(
@@ -75,18 +49,17 @@ def fit(
     stops being a number.
     """
     run = _begin(family, train, valid, settings, folder, seed, on_row)
-    state, groups = run.state, _groups(run)
+    state = run.state
     if state.step == 0:
         _validate_and_keep_best(run)  # the base's own loss, to compare with
-    with _bar(run.accelerator.is_main_process) as bar:
+    with _bar(run.accelerator.is_main_process) as bar, closing(_portions(run)) as portions:
         task = bar.add_task("training", total=settings.max_steps, completed=state.step, loss=math.nan)
         while state.step < settings.max_steps and not _patience_spent(state, settings):
-            loss = _step(run, list(itertools.islice(groups, settings.accumulate)))
+            loss = take(run, next(portions))
             bar.update(task, completed=state.step, loss=loss)
             if _due(run, _LOG_EVERY):
                 check()
-                mean, state.losses = sum(state.losses) / len(state.losses), []
-                _note(run, loss=mean, lr=run.scheduler.get_last_lr()[0])
+                _note_loss(run)
             if _due(run, settings.validate_every):
                 _validate_and_keep_best(run)
             if on_probe and settings.probe and _due(run, settings.probe.every):
@@ -102,7 +75,7 @@ def validate(family: Family, valid: Features, batch_s: float, accelerator: Accel
     total = 0.0
     with torch.no_grad(), random_state_kept(accelerator.device), accelerator.autocast():
         for group in batches(valid.durations_s, batch_s, seed=0, epoch=0):
-            batch = _to(family.collate(valid.examples(group)), accelerator.device)
+            batch = on_device(family.collate(valid.examples(group)), accelerator.device)
             total += _number(family.loss(batch), valid, group) * len(group)
     if accelerator.num_processes == 1:
         return total / len(valid)
@@ -118,91 +91,90 @@ def _begin(
     folder: Path,
     seed: int,
     on_row: Callable[[dict[str, Any]], None],
-) -> _Run:
+) -> Run:
     """A new run, or the one that the newest checkpoint holds."""
     set_seed(seed)
     accelerator = _accelerator(settings)
+    if settings.checkpointing:
+        _recompute_activations(family)
     weights = [weight for weight in family.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=settings.weight_decay)
-    scheduler = get_scheduler(settings.schedule, optimizer, settings.warmup_steps, settings.max_steps)
+    scheduler = get_scheduler(
+        _SCHEDULES.get(settings.schedule, settings.schedule), optimizer, settings.warmup_steps, settings.max_steps
+    )
     wrapped, optimizer = accelerator.prepare(family.model, optimizer)
-    progress = load_checkpoint(folder / "checkpoints", family.model, optimizer, scheduler)
+    average = Average(weights, settings.ema) if settings.ema else None
+    kept = average.kept if average else []
+    progress = load_checkpoint(folder / "checkpoints", family.model, optimizer, scheduler, kept)
     state = Progressed(**progress) if progress else Progressed()
     if accelerator.is_main_process:
         _forget_rows_after(folder / "metrics.jsonl", state.step)
-    return _Run(
-        family,
-        train,
-        valid,
-        settings,
-        folder,
-        seed,
-        accelerator,
-        wrapped,
-        optimizer,
-        scheduler,
-        on_row,
-        state,
-    )
+    data = family, train, valid, settings, folder, seed
+    return Run(*data, accelerator, wrapped, optimizer, scheduler, average, on_row, state)
 
 
-def _groups(run: _Run) -> Iterator[list[int]]:
-    """The batches of this process that are still to come, without end, by seed alone."""
-    every = run.accelerator.num_processes
-    first = run.state.batch * every + run.accelerator.process_index
-    epochs = (batches(run.train.durations_s, run.settings.batch_s, run.seed, n) for n in itertools.count())
-    return itertools.islice(itertools.chain.from_iterable(epochs), first, None, every)
-
-
-def _step(run: _Run, groups: Sequence[list[int]]) -> float:
-    """One optimiser step over some batches; their mean loss."""
-    family, core, total = run.family, run.family.model, 0.0
-    _train_mode(core, run.settings)
-    family.model = run.wrapped
+def _recompute_activations(family: Family) -> None:
+    """Less memory for more time: what the layers gave is computed again for the gradients, not kept."""
     try:
-        for group in groups:
-            batch = _to(family.collate(run.train.examples(group)), run.accelerator.device)
-            with run.accelerator.autocast():
-                loss = family.loss(batch) / len(groups)
-            total += _number(loss, run.train, group)
-            run.accelerator.backward(loss)
-    finally:
-        family.model = core
-    run.accelerator.clip_grad_norm_(run.wrapped.parameters(), run.settings.clip_norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
-    run.scheduler.step()
-    run.state.step += 1
-    run.state.batch += len(groups)
-    run.state.losses.append(total)
-    return total
+        family.model.gradient_checkpointing_enable({"use_reentrant": False})
+        family.model.disable_input_require_grads()  # needed by the re-entrant kind alone; CSM cannot bear it
+    except (AttributeError, ValueError):
+        name = type(family).__name__
+        raise UserError(f"train.checkpointing: {name} cannot do it; lower train.batch_s instead") from None
 
 
-def _validate_and_keep_best(run: _Run) -> None:
+def _portions(run: Run) -> Generator[Portion]:
+    """This process's share of every step that is still to come, without end, by seed alone. One is read ahead."""
+    every = run.accelerator.num_processes
+    epochs = (batches(run.train.durations_s, run.settings.batch_s, run.seed, n) for n in itertools.count())
+    groups = itertools.islice(itertools.chain.from_iterable(epochs), run.state.batch * every, None)
+    steps = iter(lambda: list(itertools.islice(groups, run.settings.accumulate * every)), [])
+    with ThreadPoolExecutor(1, "reader") as reader:
+        coming = reader.submit(read, run, next(steps))
+        for groups_of_next in steps:
+            portion, coming = coming.result(), reader.submit(read, run, groups_of_next)
+            yield portion
+
+
+def _validate_and_keep_best(run: Run) -> None:
+    """Measure the weights, and their average where there is one; keep whichever is better than all before."""
+    figures = {"valid_loss": _validate(run)}
+    run.state.worse += 1
+    _keep_if_best(run, figures["valid_loss"])
+    if run.average and run.state.step:
+        with run.average.in_place():
+            figures["valid_loss_ema"] = _validate(run)
+            _keep_if_best(run, figures["valid_loss_ema"])
+    _note(run, **figures)
+
+
+def _validate(run: Run) -> float:
+    return validate(run.family, run.valid, run.settings.batch_s, run.accelerator)
+
+
+def _keep_if_best(run: Run, loss: float) -> None:
     state = run.state
-    loss = validate(run.family, run.valid, run.settings.batch_s, run.accelerator)
-    _note(run, valid_loss=loss)
-    state.worse += 1
     if loss < state.best:
         state.best, state.best_step, state.worse = loss, state.step, 0
         if run.accelerator.is_main_process:
             save_trained(run.family.model, run.folder / "best.safetensors")
 
 
-def _probe(run: _Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
+def _probe(run: Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
     if run.accelerator.is_main_process:
         run.family.model.eval()
         with random_state_kept(run.accelerator.device):
             _note(run, **on_probe(run.state.step))
 
 
-def _save(run: _Run) -> None:
+def _save(run: Run) -> None:
     if run.accelerator.is_main_process:
         folder, keep = run.folder / "checkpoints", run.settings.keep_checkpoints
-        save_checkpoint(folder, run.family.model, run.optimizer, run.scheduler, asdict(run.state), keep)
+        average = run.average.kept if run.average else []
+        save_checkpoint(folder, run.family.model, run.optimizer, run.scheduler, average, asdict(run.state), keep)
 
 
-def _finish(run: _Run) -> Progressed:
+def _finish(run: Run) -> Progressed:
     """The best weights into the model, and Accelerate's wrapping off it."""
     run.accelerator.wait_for_everyone()
     load_trained(run.family.model, run.folder / "best.safetensors")
@@ -211,7 +183,16 @@ def _finish(run: _Run) -> Progressed:
     return run.state
 
 
-def _note(run: _Run, **figures: Any) -> None:
+def _note_loss(run: Run) -> None:
+    """A row of the mean training loss since the last such row."""
+    losses, run.state.losses = run.state.losses, []
+    figures: dict[str, Any] = {"loss": sum(losses) / len(losses)} if losses else {}
+    if run.state.skipped:
+        figures["steps_left_out"] = run.state.skipped
+    _note(run, **figures, lr=run.scheduler.get_last_lr()[0])
+
+
+def _note(run: Run, **figures: Any) -> None:
     """One row of metrics."""
     row = {"step": run.state.step, **figures}
     if run.accelerator.is_main_process:
@@ -234,7 +215,8 @@ def _accelerator(settings: Train) -> Accelerator:
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
     mixed = "no" if settings.precision == "fp32" else settings.precision
     try:
-        accelerator = Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel])
+        compiler = "inductor" if settings.compile else None
+        accelerator = Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel], dynamo_backend=compiler)
     except ValueError as error:
         raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
     if mixed == "fp16" and accelerator.device.type == "cpu":  # which Accelerate would pass over
@@ -242,26 +224,13 @@ def _accelerator(settings: Train) -> Accelerator:
     return accelerator
 
 
-def _train_mode(model: Any, settings: Train) -> None:
-    """Dropout on. With LoRA the base's batch statistics stay: they are not saved with an adapter."""
-    model.train()
-    if settings.method == "lora":
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-
-
-def _due(run: _Run, every: int) -> bool:
+def _due(run: Run, every: int) -> bool:
     """Whether something done each `every` steps is to be done now; after the last step everything is."""
     return run.state.step % every == 0 or run.state.step == run.settings.max_steps
 
 
 def _patience_spent(state: Progressed, settings: Train) -> bool:
     return settings.patience is not None and state.worse >= settings.patience
-
-
-def _to(batch: dict[str, Any], device: Any) -> dict[str, Any]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _forget_rows_after(path: Path, step: int) -> None:

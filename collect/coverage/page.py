@@ -1,12 +1,9 @@
 """The coverage page: one HTML file that opens offline and names no speaker."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from collect.booth.hearing import NOISY_DB, QUIET_DB
 from collect.coverage import drawings
@@ -17,10 +14,10 @@ from collect.coverage.tally import NOT_GIVEN, TOGETHER, Group, Voice, allowing, 
 from collect.coverage.targets import language_name, sentence, span
 from recipes.records import PURPOSES, AgeBand, Language, Purpose
 from recipes.schema import Recipe
+from web import offline
 from web.page import direction
 
 _PAGES = Path(__file__).parent
-_FONT = Path(__file__).parents[2] / "web" / "static" / "fonts" / "NotoSansTifinagh.woff2"
 _AGES: tuple[str, ...] = get_args(AgeBand)
 
 
@@ -28,8 +25,9 @@ def render(recipe: Recipe, found: Survey) -> str:
     """The page as HTML. Groups of fewer than `collect.coverage.min_speakers` people are in it only together."""
     fewest = recipe.collect.coverage.min_speakers
     shown = groups(found.voices, fewest)
-    environment = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("coverage.html").render(
+    return offline.render(
+        _PAGES,
+        "coverage.html",
         name=recipe.name,
         today=datetime.now(UTC).date(),
         found=found,
@@ -47,7 +45,6 @@ def render(recipe: Recipe, found: Survey) -> str:
         figures=figures(found.conditions),
         steps=[(step, sentence(step, fewest)) for step in found.steps],
         turning_18=sum(one.turns_18 for one in found.consents.ending),
-        font=base64.b64encode(_FONT.read_bytes()).decode(),
         cell=cell,
         label=label,
         language_name=language_name,

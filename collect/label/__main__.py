@@ -5,7 +5,6 @@ status: how many, and how far annotators agree. serve: the audio that annotators
 """
 
 import argparse
-import socket
 
 from collect.label import agreement, audio, drafts, task
 from collect.label.pull import pull
@@ -16,12 +15,13 @@ from collect.ledger import Ledger, ledger_exists, open_ledger
 from recipes.command import next_command, run
 from recipes.records import LANGUAGES
 from recipes.schema import Recipe, UserError
+from web.serve import door, serve
 
 
 def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
     if not ledger_exists(recipe):
         raise UserError("there is no ledger yet; run: python -m collect.ingest RECIPE")
-    actions = {"push": send, "pull": fetch, "status": report, "serve": serve}
+    actions = {"push": send, "pull": fetch, "status": report, "serve": answer}
     with open_ledger(recipe) as ledger:
         actions[arguments.action](recipe, ledger)
 
@@ -66,21 +66,12 @@ def fetch(recipe: Recipe, ledger: Ledger) -> None:
     print(next_command("collect.label") + " status")
 
 
-def serve(recipe: Recipe, ledger: Ledger) -> None:
+def answer(recipe: Recipe, ledger: Ledger) -> None:
     """Let annotators hear, until stopped."""
-    import uvicorn
-
     settings = recipe.collect.label
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listening = socket.create_server((settings.host, settings.port), family=family)
-    except OSError as error:
-        where, cause = f"{settings.host}:{settings.port}", error.strerror or error
-        raise UserError(f"collect.label: {where}: {cause}; give another collect.label.port and audio_url") from None
-    with listening:
+    with door(settings.host, settings.port, "give another collect.label.port and audio_url") as listening:
         print(f"audio for {address(settings)} at {settings.audio_url}   (Ctrl-C ends it)", flush=True)
-        app = audio.application(settings, ledger)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listening])
+        serve(audio.application(settings, ledger), listening)
 
 
 def form(recipe: Recipe, ledger: Ledger) -> str:

@@ -22,7 +22,7 @@ from prepare.text.scripts import LETTERS
 
 TABLES = Path(__file__).parent / "tables"
 _CLASSES: dict[str, str] = {
-    **LETTERS,
+    **{script: letters for script, letters in LETTERS.items()},
     "marks": "\u0300-\u036f",
 }  # what {Arab}, {Tfng}, {Latn} and {marks} stand for in a pattern
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")

@@ -1,9 +1,10 @@
 """One file per model family, one small protocol."""
 
 import difflib
+import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from recipes.schema import Train, UserError
 
 Samples = NDArray[np.float32]  # (n,), mono, full scale ±1
 Example = dict[str, NDArray[Any]]  # one utterance as arrays, ready for `collate`
+
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 class Skip(Exception):
@@ -49,6 +53,9 @@ class Family(Protocol):
     def loss(self, batch: dict[str, Any]) -> Any:
         """Mean loss of a batch, a scalar tensor."""
 
+    def weight(self, batch: dict[str, Any]) -> float:
+        """How many frames, labels or utterances that mean is over."""
+
     def voice(self, samples: Samples) -> Samples:
         """What the family knows of a speaker: float32 (d,); empty for recognisers."""
 
@@ -62,6 +69,22 @@ class Family(Protocol):
         """Lay the tokenizer and feature settings into a folder."""
 
 
+@runtime_checkable
+class Prompted(Family, Protocol):
+    """A generator that is shown a clip of the speaker's: prompts have no mean."""
+
+    def prompt(self, speaker: str, text: str, samples: Samples) -> Samples:
+        """One utterance of a speaker as what stands for their voice: float32 (d,)."""
+
+
+@runtime_checkable
+class Opposed(Family, Protocol):
+    """A generator that may train against an opponent, which learns to tell it from recordings."""
+
+    def add_discriminator(self) -> None:
+        """Put the opponent beside the model: trained with it, saved in checkpoints, and no part of the result."""
+
+
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:
     """The base model of a recipe, with its processor.
 
@@ -73,6 +96,10 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.whisper import Whisper
 
             return Whisper(settings, processor)
+        case "csm":
+            from train.families.csm import Csm
+
+            return Csm(settings, processor)
         case "ctc":
             from train.families.ctc import Ctc
 
@@ -81,10 +108,48 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.fastspeech2 import FastSpeech2
 
             return FastSpeech2(settings, processor, letters)
+        case "pocket_tts":
+            from train.families.pocket_tts import PocketTts
+
+            return PocketTts(settings, processor)
+        case "qwen3_asr":
+            from train.families.qwen3_asr import Qwen3Asr
+
+            return Qwen3Asr(settings, processor)
         case "speecht5":
             from train.families.speecht5 import SpeechT5
 
             return SpeechT5(settings, processor, letters)
+        case "vits":
+            from train.families.vits import Vits
+
+            return Vits(settings, processor, letters)
+        case "voxtral":
+            from train.families.voxtral import Voxtral
+
+            return Voxtral(settings, processor)
+
+
+def quantised(settings: Train) -> dict[str, Any]:
+    """Options for `pretrained_model` that load the base in 4 or 8 bits.
+
+    Raises UserError without an NVIDIA GPU or bitsandbytes. Source: Dettmers et al., "QLoRA", NeurIPS 2023.
+    """
+    if settings.quantise is None:
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(f"train.quantise: {settings.quantise} needs an NVIDIA GPU; take train.quantise=null here")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"train.quantise: {settings.quantise} needs bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    if settings.quantise == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    computed = torch.float32 if settings.precision == "fp32" else getattr(torch, _DTYPES[settings.precision])
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    return {"quantization_config": BitsAndBytesConfig(**four, bnb_4bit_compute_dtype=computed)}
 
 
 def letters_of(texts: Iterable[str]) -> list[str]:

@@ -20,8 +20,8 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
 )
 
-from recipes.schema import Train
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from recipes.schema import Train, UserError
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 
 _SPECIAL = ["<pad>", "<unk>", "|"]  # CTC's blank is `<pad>`; `|` stands for a space
 
@@ -33,12 +33,16 @@ class Ctc:
     recognises = True
 
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
-        base, revision = settings.base, settings.revision
+        base, revision, language = settings.base, settings.revision, settings.mms_adapter
         if base:
-            self.model = pretrained_model(AutoModelForCTC, base, revision)
+            self.model = pretrained_model(AutoModelForCTC, base, revision, **quantised(settings))
+            options = {}
+            if language:
+                _take_on(self.model, language, base, revision)
+                options = {"target_lang": language}
             self.features = pretrained(AutoFeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
-            self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, at)
+            self.tokenizer = pretrained(Wav2Vec2CTCTokenizer.from_pretrained, source, at, **options)
             _grow_head(self.model, len(self.tokenizer))
         else:
             self.features = SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, stride=2)
@@ -52,6 +56,7 @@ class Ctc:
         self.lora_targets = ["linear_q", "linear_k", "linear_v", "linear_out"]
         self.lora_targets += ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
         self._grown = False
+        self._whole = ["adapter_layer", "lm_head"] if language else []
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         known = set(self.tokenizer.get_vocab())
@@ -62,7 +67,7 @@ class Ctc:
         return {}
 
     def fully_trained(self) -> list[str]:
-        return ["lm_head"] if self._grown else []
+        return self._whole or (["lm_head"] if self._grown else [])
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
         labels = np.asarray(self.tokenizer(text).input_ids, dtype=np.int64)
@@ -75,7 +80,8 @@ class Ctc:
     def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
         key = "input_features" if examples[0]["inputs"].ndim == 2 else "input_values"
         batch = self.features.pad([{key: example["inputs"]} for example in examples], return_tensors="pt")
-        batch["attention_mask"] = batch["attention_mask"].long()
+        if "attention_mask" in batch:  # models with group norm were trained without, on zeros
+            batch["attention_mask"] = batch["attention_mask"].long()
         labels = [torch.from_numpy(np.array(example["labels"])) for example in examples]
         batch["labels"] = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
         return dict(batch)
@@ -83,6 +89,9 @@ class Ctc:
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return len(batch["labels"])
 
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)
@@ -128,6 +137,20 @@ def letter_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
         path.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
         special = {"pad_token": "<pad>", "unk_token": "<unk>", "word_delimiter_token": "|"}
         return Wav2Vec2CTCTokenizer(str(path), **special, bos_token=None, eos_token=None)
+
+
+def _take_on(model: Any, language: str, base: str, revision: str | None) -> None:
+    """Give an MMS model the adapter and the output layer of a language: two small layers in each of its own.
+
+    Source: Pratap et al., "Scaling speech technology to 1,000+ languages", 2023, section 5.
+    """
+    if getattr(model.config, "adapter_attn_dim", None) is None:
+        raise UserError(f"train.mms_adapter: {base} is no MMS model: it has no adapters of languages")
+
+    def load(name: str, revision: str, trust_remote_code: bool) -> None:
+        model.load_adapter(language, revision=revision, use_safetensors=True)
+
+    pretrained(load, base, revision)
 
 
 def _grow_head(model: Any, size: int) -> None:

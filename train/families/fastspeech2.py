@@ -103,6 +103,9 @@ class FastSpeech2:
             core.training, core.duration_predictor.training = asked
         return loss
 
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["spectrogram_labels"][..., 0] != -100).sum())
+
     @property
     def core(self) -> FastSpeech2ConformerModel:
         """The model itself, under whatever wraps it."""

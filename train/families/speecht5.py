@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 from train.speech import Front, from_log10, griffin_lim, voice_statistics
 
 # A skipped layer has no attention for the guided loss to look at, and breaks training on several devices.
@@ -49,7 +49,9 @@ class SpeechT5:
     def __init__(self, settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> None:
         base, revision = settings.base, settings.revision
         if base:
-            self.model = pretrained_model(SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP)
+            self.model = pretrained_model(
+                SpeechT5ForTextToSpeech, base, revision, **_NO_LAYERDROP, **quantised(settings)
+            )
             self.features = pretrained(SpeechT5FeatureExtractor.from_pretrained, base, revision)
             source, at = (str(processor), None) if processor else (base, revision)
             self.tokenizer = pretrained(SpeechT5Tokenizer.from_pretrained, source, at)
@@ -109,6 +111,9 @@ class SpeechT5:
         with nullcontext() if self.model.training else self._same_dropout():
             loss: torch.Tensor = self.model(**batch, use_cache=False).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"][..., 0] != -100).sum())
 
     def voice(self, samples: Samples) -> Samples:
         """X-vector of `train.speaker_encoder`, or 64 statistics followed by zeros; of unit length."""

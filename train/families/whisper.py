@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 
 _WINDOW_S = 30.0  # of published checkpoints
 _EMBEDDING = "model.decoder.embed_tokens"  # tied to the output layer
@@ -41,7 +41,7 @@ class Whisper:
         if settings.config:
             self.model = new_model(WhisperForConditionalGeneration, WhisperConfig, settings.config)
         else:
-            self.model = pretrained_model(WhisperForConditionalGeneration, base, revision)
+            self.model = pretrained_model(WhisperForConditionalGeneration, base, revision, **quantised(settings))
         source, at = (str(processor), None) if processor else (base, revision)
         self.tokenizer = pretrained(WhisperTokenizer.from_pretrained, source, at)
         _grow_embedding(self.model, len(self.tokenizer))
@@ -91,12 +91,15 @@ class Whisper:
         targets[:, : start - 1] = -100  # the prompt is given, not learnt
         given = padded[:, :-1].clone()
         given[given == -100] = self.tokenizer.eos_token_id
-        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"])) for example in examples])
-        return {"input_features": inputs.float(), "decoder_input_ids": given, "labels": targets}
+        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"], np.float32)) for example in examples])
+        return {"input_features": inputs, "decoder_input_ids": given, "labels": targets}
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = self.model(**batch).loss
         return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"] != -100).sum())
 
     def voice(self, samples: Samples) -> Samples:
         return np.zeros(0, np.float32)

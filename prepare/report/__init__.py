@@ -1,0 +1,1 @@
+"""What preparation kept and left out, of whom, and why: `python -m prepare.report RECIPE`."""

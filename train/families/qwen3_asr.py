@@ -1,0 +1,118 @@
+"""Recognition with Qwen3-ASR: an encoder of 12.5 frames a second in front of a Qwen3 language model.
+
+Source: Qwen team, "Qwen3-ASR technical report", 2026 (arXiv 2601.21337). The answer is prefilled with the language:
+it knows Arabic, and neither Darija nor Tamazight, so Arabic stands for both until it has been trained.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen3ASRFeatureExtractor,
+    Qwen3ASRForConditionalGeneration,
+)
+
+from recipes.schema import Train, UserError
+from train.families import Example, Samples, answers, letters, pretrained, pretrained_model, quantised
+
+_EMBEDDING = "language_model.embed_tokens"
+_BEFORE = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>"
+_AFTER = "<|audio_end|><|im_end|>\n<|im_start|>assistant\nlanguage Arabic<asr_text>"
+
+
+class Qwen3Asr:
+    """`transformers`' Qwen3ASRForConditionalGeneration. Hears 16 kHz."""
+
+    rate_hz = 16_000
+    recognises = True
+    lora_targets = (
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        *("out_proj", "fc1", "fc2", "linear_1", "linear_2"),
+    )
+
+    def __init__(self, settings: Train, processor: Path | None = None) -> None:
+        if not settings.base:
+            raise UserError("train.base: Qwen3-ASR needs a base model, for its tokenizer if for nothing else")
+        base, revision = settings.base, settings.revision
+        self.model = pretrained_model(Qwen3ASRForConditionalGeneration, base, revision, **quantised(settings))
+        self.features = pretrained(Qwen3ASRFeatureExtractor.from_pretrained, base, revision)
+        source, at = (str(processor), None) if processor else (base, revision)
+        self.tokenizer = pretrained(PreTrainedTokenizerFast.from_pretrained, source, at)
+        if self.model.get_input_embeddings().num_embeddings < len(self.tokenizer):
+            self.model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+        names = ("<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_pad|>", "<|audio_end|>", "<asr_text>")
+        _, self._end, _, self._heard, _, _ = answers.special(self.tokenizer, source, *names)
+        self._before, self._after = (letters.tokens_of(self.tokenizer, part) for part in (_BEFORE, _AFTER))
+        self._most = self.model.config.text_config.max_position_embeddings
+
+    def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        return answers.add_letters(self.model, self.tokenizer, texts, _EMBEDDING)
+
+    def fully_trained(self) -> list[str]:
+        return []
+
+    def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
+        inputs, mask = self._features(samples)
+        answer = [*letters.tokens_of(self.tokenizer, text), self._end]
+        return {"inputs": inputs, "mask": mask} | answers.encoded(self._prompt(mask), answer, self._most)
+
+    def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        longest = max(len(example["mask"]) for example in examples)
+
+        def pad(name: str, kind: Any) -> torch.Tensor:
+            return torch.stack([_padded(np.array(example[name], kind), longest) for example in examples])
+
+        batch = {"input_features": pad("inputs", np.float32), "input_features_mask": pad("mask", np.int64)}
+        return batch | answers.collated(examples, self._end)
+
+    def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        loss: torch.Tensor = self.model(**batch, use_cache=False).loss
+        return loss
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        return float((batch["labels"] != -100).sum())
+
+    def voice(self, samples: Samples) -> Samples:
+        return np.zeros(0, np.float32)
+
+    def transcribe(self, samples: Samples, language: str) -> str:
+        inputs, mask = self._features(samples)
+        sound = {
+            "input_features": torch.from_numpy(inputs)[None].float(),
+            "input_features_mask": torch.from_numpy(mask)[None],
+        }
+        return answers.answered(self.model, self.tokenizer, self._prompt(mask), sound, [self._end], self._most)
+
+    def synthesise(self, text: str, voice: Samples) -> Samples:
+        raise TypeError("Qwen3-ASR recognises speech, it does not generate it")
+
+    def save_processor(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.features.save_pretrained(folder)
+
+    def _prompt(self, mask: Any) -> list[int]:
+        """The tokens before the text, with one for each 80 ms of sound."""
+        heard = mask.reshape(-1, 2 * self.model.config.audio_config.n_window).sum(1)
+        for _ in range(3):  # convolutions, each of which halves a second's frames
+            heard = np.where(heard > 0, (heard - 1) // 2 + 1, 0)
+        return [*self._before, *[self._heard] * int(heard.sum()), *self._after]
+
+    def _features(self, samples: Samples) -> tuple[Any, Any]:
+        """Log mels up to a whole second, float16 (bins, frames), and which frames are sound, int64 (frames,)."""
+        found = self.features(
+            samples,
+            sampling_rate=self.rate_hz,
+            padding=True,
+            n_window=self.model.config.audio_config.n_window,
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+        return np.asarray(found.input_features[0], np.float16), np.asarray(found.attention_mask[0], np.int64)
+
+
+def _padded(values: Any, frames: int) -> torch.Tensor:
+    return torch.nn.functional.pad(torch.from_numpy(values), (0, frames - values.shape[-1]))

@@ -1,0 +1,1 @@
+"""What VITS needs to be trained, which `transformers` leaves out."""
