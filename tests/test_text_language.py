@@ -17,6 +17,7 @@ STANDARD = """ذهبت إلى السوق لأنني أريد أن أشتري ا�
 لا أستطيع أن أنام لأن الجيران يتحدثون كثيرا
 التقينا بالرجال الذين بنوا هذه الدار الجميلة
 أين تسكنون الآن وماذا تفعلون
+يعتبر المغرب من الدول التي تقع في شمال إفريقيا
 لقد وصلت الطائرة قبل أن نخرج من البيت
 نحن نحب هذه المدينة لأنها هادئة جدا
 سيكون الجو جميلا غدا وستشرق الشمس
@@ -46,6 +47,8 @@ def test_standard_arabic_under_a_darija_tag_is_found(text: str) -> None:
         ("ary-Arab", "زوين بزاف :)", "emoji: :)"),
         ("ary-Arab", "شوفو https://a.ma/b", "link: 'https://a.ma/b' is not read aloud as it is written"),
         ("ary-Arab", "شكرا @karim_99 بزاف", "link: '@karim_99' is not read aloud as it is written"),
+        ("ary-Arab", "كلمة δῆμος", "Greek or Cyrillic word: 'δῆμος', taken as 'dimos'"),
+        ("ary-Latn", "chof bit.ly/a2", "link: 'bit.ly/a2' is not read aloud as it is written"),
         ("ary-Latn", "dkhel l hespress.com", "link: 'hespress.com' is not read aloud as it is written"),
     ],
 )

@@ -1,6 +1,7 @@
 """French and English words inside Moroccan text: known by list, told by their letters where the list ends."""
 
 import re
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,10 @@ def is_insertion(word: str) -> bool:
 def words(language: Inserted) -> frozenset[str]:
     """The listed words of a language, in small letters."""
     listed = (_LISTS / f"words_{language}.txt").read_text(encoding="utf-8").split()
-    return frozenset(
-        [*listed, *(part for word in listed if "-" in word for part in word.split("-") if len(part) > 2)]
-    )
+    parts = [part for word in listed if "-" in word for part in word.split("-") if len(part) > 2]
+    bare = [_bare(word) for word in listed if len(word) > 4]  # telephone, as it is typed
+    return frozenset([*listed, *parts, *bare])
+
+
+def _bare(word: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))

@@ -17,7 +17,7 @@ _EMOJI = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]|(?<!\\w)(?:[:;]-?[()DPp]|[xX]D|<3)(?!\\w)"
 )
 _LINK = re.compile(
-    r"(?:https?://|www\.)\S+|\b[\w.-]+\.(?:com|ma|org|net|fr|io|info|tv)\b(?:/\S*)?|(?<!\w)[@#][A-Za-z]\w+"
+    r"(?:https?://|www\.)\S+|\b[\w.-]+\.(?:com|ma|org|net|fr|io|info|tv)\b(?:/\S*)?|\b[\w-]+\.(?:ly|me|be|gl|co|gg)/\S+|(?<!\w)[@#][A-Za-z]\w+"
 )
 _HAMZA = str.maketrans({"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا"})
 
@@ -89,7 +89,11 @@ def _other_language(text: str, language: Language) -> str:
         darija, standard = marks(text)
         limits = _table()["shares"]
         if language.startswith("ary"):
+            # في and إلى are written in Darija too: they count where nothing in the text is Darija's alone.
+            weak = [word for word in _bare_words(text) if word in _words("standard_too")] if not darija else []
             many = len(standard) >= limits["words"] and len(standard) > limits["standard_over_darija"] * len(darija)
+            many = many or (bool(standard) and len(standard) + len(weak) >= limits["with_weak"])
+            standard = standard + weak
             return f"Modern Standard Arabic, not Darija ({', '.join(standard[:4])})" if many else ""
         arabic = [*darija, *standard]
         return f"Arabic, not Tamazight ({', '.join(arabic[:4])})" if len(arabic) >= 3 else ""
@@ -109,8 +113,12 @@ def _european(text: str, language: Language) -> str:
 
 def marks(text: str) -> tuple[list[str], list[str]]:
     """The words of a text in Arabic script that only Darija has, and those that only Modern Standard Arabic has."""
-    words = [word.translate(_HAMZA) for word in normalise(text, "ary-Arab").split()]
+    words = _bare_words(text)
     return [w for w in words if _marks(w, "darija")], [w for w in words if _marks(w, "standard")]
+
+
+def _bare_words(text: str) -> list[str]:
+    return [word.translate(_HAMZA) for word in normalise(text, "ary-Arab").split()]
 
 
 @cache

@@ -5,6 +5,7 @@ Names are not found: that needs a model of names, and none is good enough for Da
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -60,6 +61,7 @@ def find(text: str, finder: Finder = "patterns") -> list[Personal]:
 
     Raises UserError where `presidio` is asked for and is not installed.
     """
+    text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)  # ٠٦, as long as it was
     return _apart(_by_patterns(text) if finder == "patterns" else _by_presidio(text))
 
 
@@ -96,9 +98,9 @@ def _by_presidio(text: str) -> list[Personal]:
     for recogniser in _recognisers():
         for hit in recogniser.analyze(text, recogniser.supported_entities, None):
             kind = _KINDS.get(hit.entity_type, hit.entity_type)
-            own = next((pattern for pattern in _patterns() if pattern.kind == kind), None)
+            own = [pattern for pattern in _patterns() if pattern.kind == kind]
             match = re.compile(r"(?s).*").fullmatch(text, hit.start, hit.end)
-            if own and match and not own.holds(text, match):
+            if own and match and not any(pattern.holds(text, match) for pattern in own):
                 continue
             found.append(Personal(kind, hit.start, hit.end, masks.get(kind, "xxx")))
     return found
