@@ -30,7 +30,7 @@ from recipes.provenance import write_text
 from recipes.records import AgeBand, Clip, Gender, Purpose, Row, Transcript
 from recipes.schema import Recipe, UserError
 
-_CLIPS_AT_ONCE = 1000  # rows in memory
+_CLIPS_AT_ONCE = 200  # rows in memory
 _FRESH_S = 0.2  # how old a reading of the chain's end may be for `permit`; `audio` always reads anew
 
 

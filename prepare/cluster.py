@@ -5,6 +5,7 @@ that. The others get sound, transcripts and settings, and give parts back; they 
 in common.
 """
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ def _connected() -> Iterator[Any]:
         _code_into(Path(folder))
         try:
             env = {"working_dir": folder}
-            ray.init("auto", runtime_env=env, log_to_driver=False, logging_level="ERROR")
+            ray.init("auto", runtime_env=env, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ray.exceptions.RaySystemError) as error:
             cause = " ".join(str(error).split())[:200]
             raise UserError(f"no Ray cluster ({cause}); start one: ray start --head, or set RAY_ADDRESS") from None

@@ -261,7 +261,6 @@ collect:
 prepare:
   purpose: asr_train
   max_duration_s: 8
-  same_audio: flag
   split: {by: sentence, valid: 0, test: 0}
   align: {model: NANO, delay_s: 0.085, mfa: {acoustic: zgh, dictionary: zgh}}
 train: {family: whisper, base: ./base}

@@ -25,6 +25,7 @@ from collect.label.agreement import verdict
 from collect.ledger import Ledger, open_ledger
 from collect.withdraw import withdraw
 from prepare.__main__ import choose
+from prepare.manifest import Manifest
 from recipes.records import LANGUAGES, Clip, Transcript
 from recipes.schema import Recipe, UserError, load
 from tests.babble import babble
@@ -296,8 +297,9 @@ def test_a_clip_that_annotators_find_unusable_is_not_prepared(tmp_path: Path, th
     run(recipe, "push")
     mark = state.annotate(clips(recipe)["1.wav"].id, text="", valid="no")
     run(recipe, "pull")
-    with open_ledger(recipe) as ledger:
-        left_out = {row.source: row.reason for row in choose(ledger, recipe).left_out}
+    with open_ledger(recipe) as ledger, Manifest() as manifest:
+        choose(ledger, recipe, manifest)
+        left_out = {row.source: row.reason for row in manifest.rejected("left out")}
     assert left_out == {"1.wav": "annotators marked it as unusable"}
     state.edit(mark, text="فين غادي", valid="yes")
     run(recipe, "pull")

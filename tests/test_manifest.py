@@ -12,7 +12,7 @@ from prepare import manifest as module
 from prepare import shards
 from prepare.dataset import features
 from prepare.manifest import Manifest
-from prepare.parts import Finished
+from prepare.parts import Finished, Refusal
 from prepare.scratch import Lines
 from prepare.split import Said
 from recipes.provenance import digest, digest_in_order
@@ -62,9 +62,14 @@ def test_clips_wait_until_it_is_known_what_became_of_them(manifest: Manifest) ->
 def test_rows_come_in_the_ledgers_order_however_late_they_were_done(manifest: Manifest) -> None:
     for number in range(3):
         manifest.add(f"part{number}", clip(number), True)
-    manifest.became("part2", clip(2), {"part2-01": finished("ⴰ"), "part2-02": finished("ⴱ")}, ["one was no speech"])
+    manifest.became(
+        "part2",
+        clip(2),
+        {"part2-01": finished("ⴰ"), "part2-02": finished("ⴱ")},
+        [Refusal(reason="one was no speech")],
+    )
     manifest.became("part0", clip(0), {"part0": finished("ⵊ")}, [])
-    manifest.became("part1", clip(1), {}, ["silent: nothing"])
+    manifest.became("part1", clip(1), {}, [Refusal(reason="silent: nothing")])
     for entry in manifest.entries():
         manifest.describe(entry, FACTS, Said(entry.clip.speaker, entry.finished.text))
     assert {one.sentence: one.times for one in manifest.said().values()} == {"ⴰ": 1, "ⴱ": 1, "ⵊ": 1}
