@@ -228,6 +228,7 @@ def test_the_microphone_check_retakes_and_skips(page: Any, ledger: Ledger) -> No
     said = strings("en", PAGES)  # the microphone of this test never is silent, but for pauses
     assert page.inner_text("#check .state") in (said["check_fine"], said["check_noise"])
     page.goto("/record")
+    page.wait_for_selector("[data-do=record]:visible")
     first = page.inner_text(".sentence")
     say(page, 0.1)
     page.click("[data-do=keep]")  # too short: it says so and asks again

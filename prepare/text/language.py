@@ -90,10 +90,10 @@ def _other_language(text: str, language: Language) -> str:
         limits = _table()["shares"]
         if language.startswith("ary"):
             # في and إلى are written in Darija too: they count where nothing in the text is Darija's alone.
-            weak = [word for word in _bare_words(text) if word in _words("standard_too")] if not darija else []
             many = len(standard) >= limits["words"] and len(standard) > limits["standard_over_darija"] * len(darija)
-            many = many or (bool(standard) and len(standard) + len(weak) >= limits["with_weak"])
-            standard = standard + weak
+            if standard and not darija and not many:
+                standard += [word for word in _bare_words(text) if word in _words("standard_too")]
+                many = len(standard) >= limits["with_weak"]
             return f"Modern Standard Arabic, not Darija ({', '.join(standard[:4])})" if many else ""
         arabic = [*darija, *standard]
         return f"Arabic, not Tamazight ({', '.join(arabic[:4])})" if len(arabic) >= 3 else ""
