@@ -478,7 +478,7 @@ def test_frames_longer_than_their_window_are_refused() -> None:
 
 @pytest.mark.slow
 def test_a_small_model_from_nothing_finds_out_which_letter_is_where() -> None:
-    """44 clips, two minutes of speech, 600 steps: letters come to lie where a recogniser hears them."""
+    """44 clips, two minutes of speech, 1,000 steps: letters come to lie where a recogniser hears them."""
     torch.set_flush_denormal(True)
     clips = list(sample_clips())
     family = vits(SMALL, letters="".join(text for text, _ in clips))
@@ -496,7 +496,7 @@ def test_a_small_model_from_nothing_finds_out_which_letter_is_where() -> None:
         return float(np.abs(np.concatenate(centres) - np.concatenate(heard)).mean()), int(np.concatenate(found).max())
 
     assert misplaced_s()[0] > even  # an untrained model gives nearly all frames to one letter
-    learn_by_batches(family, examples, [len(clip) / 16_000 for _, clip in clips], steps=600, rate=2e-3)
+    learn_by_batches(family, examples, [len(clip) / 16_000 for _, clip in clips], steps=1000, rate=2e-3)
     error_s, longest = misplaced_s()
     print(f"letters {error_s:.3f} s from where they are heard; spread evenly {even:.3f} s; longest {longest} frames")
     assert error_s < 0.7 * even
