@@ -24,7 +24,6 @@ from recipes.provenance import file_digest, mark_withdrawn
 from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
 
-_REMOVED = ("voice_check", "prepare_report")  # single files, removed at once
 _BASE: Purpose = "store_prepare"  # without it nothing may be kept
 _REMOVED = ("voice_check", "prepare_report")  # files that a withdrawal removes at once: a command makes them anew
 

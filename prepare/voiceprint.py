@@ -37,16 +37,16 @@ _WEIGHTS = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"  #
 def vectors(clip: Clip) -> Samples:
     """One vector of length 1 for every 0.4 s of speech: float32 (windows, 256); none for less than 1 s of it.
 
-    A window has 1.6 s; speech that is shorter is repeated. Pauses are left out, and the level does not matter.
-    The product of two vectors is how alike the voices are, from 0 to 1.
+    A window has 1.6 s; speech that is shorter is repeated until it fills one. Pauses are left out, and the level
+    does not matter. The product of two vectors is how alike the voices are, from 0 to 1.
     """
     import torch
 
     sound = _speech(resample(clip, RATE_HZ))
     if len(sound) < _LEAST_S * RATE_HZ:
         return np.zeros((0, _UNITS), np.float32)
-    while len(sound) < _WINDOW * _HOP:
-        sound = np.concatenate([sound, sound])
+    if len(sound) < _WINDOW * _HOP:
+        sound = np.resize(sound, _WINDOW * _HOP)
     mel = _mel(sound)
     starts = range(0, len(mel) - _WINDOW + 1, _STEP)
     lstm, linear = _network()

@@ -114,6 +114,11 @@ def test_of_too_few_people_nothing_is_said_of_their_group() -> None:
     assert "cannot be told: too few people" in headline(crowd(("Souss", 3, 20, 0), ("Rif", 3, 20, 0)))
 
 
+def test_of_very_many_people_all_is_told() -> None:
+    (table,) = tables(crowd(("Souss", 700, 1, 0), ("Rif", 700, 0, 1)), 3, 1)
+    assert [group.losses["noisy"].verdict for group in table.groups] == ["more", "alike"]
+
+
 def test_a_group_that_is_gone_is_named_first() -> None:
     said = headline(crowd(("Souss", 8, 9, 1), ("Rif", 6, 0, 10)))
     assert "Nothing is left of dialect Rif, of which 60 came." in said and "Nothing is left of 6 speakers." in said

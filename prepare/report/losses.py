@@ -120,7 +120,7 @@ def _compared(came: Came, parts: Mapping[str, list[Outcome]], count: int, seed: 
     counts = _counts(units)
     verdicts = np.where(by_people(counts, seed) * count < _LEVEL, "more", "alike")
     size = len(counts.group)
-    few = [math.comb(size, len(one)) * _LEVEL <= count for one in units]  # no deal is rare enough
+    few = [math.comb(size, len(one)) <= count / _LEVEL for one in units]  # no deal is rare enough
     verdicts[np.asarray(few)] = "few"
     either_way = np.maximum(by_recordings(counts), by_recordings(counts, without_worst=True))
     verdicts[(verdicts != "more") & (either_way * count < _LEVEL)] = "here"
