@@ -66,13 +66,18 @@ class Portion:
     groups: list[list[int]]  # utterances, a batch each
     pieces: list[list[int]]  # the same, a forward pass each
     batches: list[dict[str, Any]]  # of each piece
+    parts: int  # that each group was to be cut in
 
 
 def read(run: Run, groups: list[list[int]]) -> Portion:
     """This process's share of a step. `groups`: the batches of all processes, by turns."""
-    mine = groups[run.accelerator.process_index :: run.accelerator.num_processes]
-    pieces = [piece for group in mine for piece in _cut(group, run.state.parts)]
-    return Portion(mine, pieces, [run.family.collate(run.train.examples(piece)) for piece in pieces])
+    return _portion(run, groups[run.accelerator.process_index :: run.accelerator.num_processes])
+
+
+def _portion(run: Run, groups: list[list[int]]) -> Portion:
+    parts = run.state.parts
+    pieces = [piece for group in groups for piece in _cut(group, parts)]
+    return Portion(groups, pieces, [run.family.collate(run.train.examples(piece)) for piece in pieces], parts)
 
 
 def take(run: Run, portion: Portion) -> float:
@@ -163,14 +168,14 @@ def _in_smaller_parts(run: Run, portion: Portion) -> Portion:
             f"out of memory on a single utterance, {name[:12]} of {seconds:.1f} s; lower prepare.max_duration_s, "
             "or set train.checkpointing: true"
         )
-    run.state.parts *= 2
-    pieces = [piece for group in portion.groups for piece in _cut(group, run.state.parts)]
-    print(
-        f"out of memory at step {run.state.step + 1}: each batch of {run.settings.batch_s:g} s is now taken in "
-        f"{run.state.parts} parts; the result stays the same (train.batch_s, train.accumulate)",
-        file=sys.stderr,
-    )
-    return Portion(portion.groups, pieces, [run.family.collate(run.train.examples(piece)) for piece in pieces])
+    if portion.parts == run.state.parts:  # not one that was read ahead, before the last cut
+        run.state.parts *= 2
+        print(
+            f"out of memory at step {run.state.step + 1}: each batch of {run.settings.batch_s:g} s is now taken in "
+            f"{run.state.parts} parts; the result stays the same (train.batch_s, train.accumulate)",
+            file=sys.stderr,
+        )
+    return _portion(run, portion.groups)
 
 
 def _cut(group: list[int], parts: int) -> list[list[int]]:
