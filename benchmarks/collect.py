@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -181,13 +182,17 @@ def writing(folder: Path) -> None:
     if postgres.program("initdb") is None:
         print("50 writers: not measured, PostgreSQL is not here (apt install postgresql)")
         return
+    drivers = ["pg8000"] + ["psycopg"] * (find_spec("psycopg") is not None)
+    spent: dict[str, list[float]] = {driver: [] for driver in ("sqlite", *drivers)}
     with postgres.server() as server:
-        sqlite, other = [], []
-        for turn in range(2 if QUICK else 3):  # by turns, for the machine's moods to reach both
-            sqlite.append(fifty(made(folder / f"sqlite{turn}")))
-            url = postgres.new_database(server, f"w{turn}")
-            other.append(fifty(made(folder / f"postgres{turn}", database=url)))
-    line("50 writers, PostgreSQL / SQLite, time", float(np.median(other) / np.median(sqlite)), "×", 1)
+        for turn in range(2 if QUICK else 3):  # by turns, for the machine's moods to reach all
+            spent["sqlite"].append(fifty(made(folder / f"sqlite{turn}")))
+            for driver in drivers:
+                url = postgres.new_database(server, f"{driver}{turn}").replace("pg8000", driver)
+                spent[driver].append(fifty(made(folder / f"{driver}{turn}", database=url)))
+    for driver in drivers:
+        ratio = float(np.median(np.divide(spent[driver], spent["sqlite"])))
+        line(f"50 writers, PostgreSQL by {driver} / SQLite, time", ratio, "×", 1)
 
 
 def fifty(recipe: Recipe) -> float:
