@@ -27,7 +27,7 @@ from tests import tiny
 from train.__main__ import open_trainable
 from train.average import Average
 from train.batching import batches
-from train.checkpoints import load_trained, save_checkpoint, save_trained
+from train.checkpoints import load_trained, save_checkpoint, save_trained, trained
 from train.features import encode_split, speaker_voices
 from train.loop import fit
 from train.step import Progressed
@@ -377,24 +377,23 @@ def test_bf16_runs_anywhere(precision_free: None, tmp_path: Path) -> None:
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    save_trained(torch.nn.Conv1d(2, 2, 1), tmp_path / "best.safetensors")
-    save_trained(torch.nn.Linear(2, 2), tmp_path / "best.safetensors")
+    save_trained(trained(torch.nn.Conv1d(2, 2, 1)), tmp_path / "best.safetensors")
+    save_trained(trained(torch.nn.Linear(2, 2)), tmp_path / "best.safetensors")
     with pytest.raises(UserError, match=r"best.safetensors: holds bias, which the model has not"):
         load_trained(torch.nn.Identity(), tmp_path / "best.safetensors")
 
 
-def small_weights_large_rest(model: Any, folder: Path) -> None:
-    small = torch.nn.Linear(1, 1)
-    save_checkpoint(folder, small, model, small, [], {"step": 1}, 1)
+def small_weights_large_rest(weights: dict[str, torch.Tensor], folder: Path) -> None:
+    save_checkpoint(folder, trained(torch.nn.Linear(1, 1)), {"progress": {"step": 1}, "optimizer": weights}, 1)
 
 
 @pytest.mark.parametrize("write", [save_trained, small_weights_large_rest])
-def test_a_full_disk_is_one_line(tmp_path: Path, write: Callable[[Any, Path], None]) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path, write: Callable[[dict[str, torch.Tensor], Path], None]) -> None:
     path, limits = tmp_path / "best.safetensors", resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
         with pytest.raises(UserError, match="cannot be written: "):
-            write(torch.nn.Linear(200, 200), path)
+            write(trained(torch.nn.Linear(200, 200)), path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not path.is_file()

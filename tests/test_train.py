@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from prepare import dataset
@@ -381,6 +382,84 @@ def test_accelerate_trains_on_two_processes(tmp_path: Path) -> None:
     assert done.stdout.count("trained 4 steps") == 1
     assert [row["step"] for row in metrics(recipe) if "valid_loss" in row] == [0, 2, 4]
     assert adapter_folder(recipe).is_dir()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_our_configurations(path: Path) -> None:
+    """It refuses a key that it does not know."""
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(path))
+    assert found.num_processes > 1 and found.mixed_precision == "bf16"
+
+
+def test_the_script_for_slurm_is_a_script() -> None:
+    subprocess.run(["bash", "-n", str(ROOT / "recipes" / "accelerate" / "slurm.sh")], check=True)
+
+
+# On a machine without a GPU, Accelerate takes neither of the two from its configuration: it is told that this is one.
+AS_ON_GPUS = """
+import os, sys
+from pathlib import Path
+import accelerate, torch
+import train.loop
+from accelerate.utils import DistributedType
+from recipes.schema import load
+from train.__main__ import main
+def accelerator(settings, made=train.loop._accelerator):
+    accelerate.PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED"):
+        import deepspeed
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+    return made(settings)
+train.loop._accelerator = accelerator
+main(load(Path(sys.argv[1])))
+"""
+
+
+def launched(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A script that trains on two processes as one of our configurations says; it is for `two_processes`."""
+    config = yaml.safe_load((ROOT / "recipes" / "accelerate" / f"{kind}.yaml").read_text(encoding="utf-8"))
+    if kind == "deepspeed":
+        pytest.importorskip("deepspeed", reason="needs DeepSpeed: DS_BUILD_OPS=0 pip install deepspeed")
+        monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+        monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+        monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", str(config["deepspeed_config"]["zero_stage"]))
+    else:
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        for name, value in config["fsdp_config"].items():
+            monkeypatch.setenv(name.upper(), str(value))
+    (folder / "as_on_gpus.py").write_text(AS_ON_GPUS, encoding="utf-8")
+    return str(folder / "as_on_gpus.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fsdp", "deepspeed"])
+def test_weights_or_optimiser_in_shares_learn_what_one_process_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """And when the run is stopped half way, it goes on to the same end."""
+    base, lora = tiny.base("whisper", tmp_path / "base"), {"dropout": 0.0}
+    settings = {"base": base, "lora": lora, "batch_s": 0.7, "validate_every": 2, "save_every": 4}
+    one = prepared(tiny.recipe(tmp_path / "one", "whisper", accumulate=4, max_steps=8, **settings))
+    script.main(one)
+    two = prepared(tiny.recipe(tmp_path / "two", "whisper", accumulate=2, max_steps=8, **settings))
+    trained_by = launched(kind, tmp_path, monkeypatch)
+    done = two_processes(two, trained_by)
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(metrics(two), metrics(one), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert ("no probes under FSDP" in done.stderr) == (kind == "fsdp")
+    valid = dataset.open_dataset(one)["valid"]
+    ours, theirs = (losses(open_model(recipe, "adapter"), valid, {}) for recipe in (two, one))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+    last = sorted((two.folder("train") / "checkpoints").iterdir())[-1]
+    shutil.rmtree(last)
+    (two.folder("train") / "finished.txt").unlink()
+    again = two_processes(two, trained_by)
+    assert again.returncode == 0, again.stderr
+    for ours, theirs in zip(metrics(two), metrics(one), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
 
 
 # ---------------------------------------------------------------- kinds of LoRA

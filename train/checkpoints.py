@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,68 +14,58 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recipes.schema import UserError
+from train.sharding import in_one_piece
 
 
-def save_checkpoint(
-    folder: Path,
-    model: Any,
-    optimizer: Any,
-    scheduler: Any,
-    average: Sequence[torch.Tensor],
-    progress: dict[str, Any],
-    keep: int,
-) -> None:
+def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict[str, Any], keep: int) -> None:
     """All that going on needs, in `folder/00000STEP`, which appears whole; the newest `keep` stay.
 
-    `average`: that of the weights, empty where none is kept.
+    `weights`: what `trained` gave. `states`: the `progress`, whose step names the folder, and the states of the
+    `optimizer`, the `scheduler` and the `average`.
     """
-    whole = folder / f"{progress['step']:08d}"
+    whole = folder / f"{states['progress']['step']:08d}"
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     with full_disk_named(part):
-        save_file(trained(model), part / "weights.safetensors")
-        states = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "average": [*average]}
-        torch.save({"progress": progress, **states, **_random_states()}, part / "rest.pt")
+        save_file(weights, part / "weights.safetensors")
+        torch.save({**states, **_random_states()}, part / "rest.pt")
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(part, whole)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:
         shutil.rmtree(old)
 
 
-def load_checkpoint(
-    folder: Path, model: Any, optimizer: Any, scheduler: Any, average: Sequence[torch.Tensor] = ()
-) -> dict[str, Any] | None:
-    """Load the newest checkpoint, random states too. Returns its progress; None where there is none."""
+def load_checkpoint(folder: Path, model: Any) -> dict[str, Any] | None:
+    """Load the weights of the newest checkpoint; its other states, for `restore_random` too. None where there is none."""
     found = sorted(folder.glob("[0-9]*"))
     if not found:
         return None
     load_trained(model, found[-1] / "weights.safetensors")
-    rest = torch.load(found[-1] / "rest.pt", weights_only=True)
-    optimizer.load_state_dict(rest["optimizer"])
-    scheduler.load_state_dict(rest["scheduler"])
-    for kept, saved in zip(average, rest["average"], strict=True):
-        kept.copy_(saved)
-    _restore_random(rest)
-    progress: dict[str, Any] = rest["progress"]
-    return progress
+    states: dict[str, Any] = torch.load(found[-1] / "rest.pt", weights_only=True)
+    return states
 
 
 def trained(model: Any) -> dict[str, torch.Tensor]:
-    """What training changes: trained weights, and batch statistics when all weights train."""
+    """What training changes: trained weights, and batch statistics when all weights train.
+
+    Where the processes hold a share of the weights each, all of them must ask.
+    """
     names = {name for name, weight in model.named_parameters() if weight.requires_grad}
     if len(names) == sum(1 for _ in model.parameters()):
         names |= {name for name, _ in model.named_buffers()}
     state = model.state_dict()
-    return {name: state[name].detach().cpu().clone().contiguous() for name in sorted(names & set(state))}
+    return {
+        name: in_one_piece(state[name].detach()).cpu().clone().contiguous() for name in sorted(names & set(state))
+    }
 
 
-def save_trained(model: Any, path: Path) -> None:
-    """Write what training changed, beside and then renamed."""
+def save_trained(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Write what `trained` gave, beside and then renamed."""
     part = path.with_suffix(".part")
     try:
         with full_disk_named(part):
-            save_file(trained(model), part)
+            save_file(weights, part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -119,7 +109,8 @@ def _random_states() -> dict[str, Any]:
     }
 
 
-def _restore_random(rest: dict[str, Any]) -> None:
+def restore_random(rest: dict[str, Any]) -> None:
+    """Random numbers go on as they would have when the checkpoint was written."""
     torch.set_rng_state(rest["torch"])
     if rest["cuda"]:
         torch.cuda.set_rng_state_all(rest["cuda"])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,9 +20,18 @@ from transformers import get_scheduler
 
 from recipes.provenance import write_text
 from recipes.schema import Train, UserError
+from train import sharding
 from train.average import Average
 from train.batching import batches
-from train.checkpoints import load_checkpoint, load_trained, random_state_kept, save_checkpoint, save_trained
+from train.checkpoints import (
+    load_checkpoint,
+    load_trained,
+    random_state_kept,
+    restore_random,
+    save_checkpoint,
+    save_trained,
+    trained,
+)
 from train.families import Family
 from train.features import Features
 from train.step import Portion, Progressed, Run, on_device, read, take
@@ -50,6 +60,9 @@ def fit(
     """
     run = _begin(family, train, valid, settings, folder, seed, on_row)
     state = run.state
+    shared_out = sharding.weights_are_shared_out(run.accelerator)
+    if shared_out and on_probe:
+        run.accelerator.print("no probes under FSDP: no process holds all the weights", file=sys.stderr)
     if state.step == 0:
         _validate_and_keep_best(run)  # the base's own loss, to compare with
     with _bar(run.accelerator.is_main_process) as bar, closing(_portions(run)) as portions:
@@ -62,7 +75,7 @@ def fit(
                 _note_loss(run)
             if _due(run, settings.validate_every):
                 _validate_and_keep_best(run)
-            if on_probe and settings.probe and _due(run, settings.probe.every):
+            if on_probe and settings.probe and not shared_out and _due(run, settings.probe.every):
                 _probe(run, on_probe)
             if _due(run, settings.save_every):
                 _save(run)
@@ -102,15 +115,24 @@ def _begin(
     scheduler = get_scheduler(
         _SCHEDULES.get(settings.schedule, settings.schedule), optimizer, settings.warmup_steps, settings.max_steps
     )
-    wrapped, optimizer = accelerator.prepare(family.model, optimizer)
+    saved = load_checkpoint(folder / "checkpoints", family.model)
+    sharding.get_ready(accelerator, settings)
+    unshared = sharding.copy_to_keep(accelerator, family.model)
+    with sharding.embeddings_with_the_rest(family.model):
+        wrapped, optimizer = accelerator.prepare(family.model, optimizer)
     average = Average(weights, settings.ema) if settings.ema else None
-    kept = average.kept if average else []
-    progress = load_checkpoint(folder / "checkpoints", family.model, optimizer, scheduler, kept)
-    state = Progressed(**progress) if progress else Progressed()
+    state = Progressed()
+    if saved:
+        state = Progressed(**saved["progress"])
+        sharding.load_optimizer_state(accelerator, wrapped, optimizer, saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        for kept, was in zip(average.kept if average else [], saved["average"], strict=True):
+            kept.copy_(was)
+        restore_random(saved)
     if accelerator.is_main_process:
         _forget_rows_after(folder / "metrics.jsonl", state.step)
     data = family, train, valid, settings, folder, seed
-    return Run(*data, accelerator, wrapped, optimizer, scheduler, average, on_row, state)
+    return Run(*data, accelerator, wrapped, unshared, optimizer, scheduler, average, on_row, state)
 
 
 def _recompute_activations(family: Family) -> None:
@@ -156,8 +178,9 @@ def _keep_if_best(run: Run, loss: float) -> None:
     state = run.state
     if loss < state.best:
         state.best, state.best_step, state.worse = loss, state.step, 0
+        weights = trained(run.family.model)
         if run.accelerator.is_main_process:
-            save_trained(run.family.model, run.folder / "best.safetensors")
+            save_trained(weights, run.folder / "best.safetensors")
 
 
 def _probe(run: Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
@@ -168,17 +191,28 @@ def _probe(run: Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
 
 
 def _save(run: Run) -> None:
+    weights = trained(run.family.model)
+    states = {
+        "progress": asdict(run.state),
+        "optimizer": sharding.optimizer_state(run.accelerator, run.wrapped, run.optimizer),
+        "scheduler": run.scheduler.state_dict(),
+        "average": run.average.kept if run.average else [],
+    }
     if run.accelerator.is_main_process:
-        folder, keep = run.folder / "checkpoints", run.settings.keep_checkpoints
-        average = run.average.kept if run.average else []
-        save_checkpoint(folder, run.family.model, run.optimizer, run.scheduler, average, asdict(run.state), keep)
+        save_checkpoint(run.folder / "checkpoints", weights, states, run.settings.keep_checkpoints)
 
 
 def _finish(run: Run) -> Progressed:
     """The best weights into the model, and Accelerate's wrapping off it."""
     run.accelerator.wait_for_everyone()
-    load_trained(run.family.model, run.folder / "best.safetensors")
-    run.family.model = run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
+    if sharding.weights_are_shared_out(run.accelerator):
+        run.family.model = run.unshared
+        if run.unshared is None:
+            return run.state
+        load_trained(run.unshared, run.folder / "best.safetensors")
+    else:
+        load_trained(run.family.model, run.folder / "best.safetensors")
+        run.family.model = run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
     run.family.model.eval()
     return run.state
 

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recipes.schema import Train, UserError
+from train import sharding
 from train.average import Average
 from train.families import Family
 from train.features import Features
@@ -47,6 +48,7 @@ class Run:
     seed: int
     accelerator: Accelerator
     wrapped: Any  # the model as Accelerate trains it; `family.model` is the one inside
+    unshared: Any  # the model in one piece, where `wrapped` lies in shares
     optimizer: Any
     scheduler: Any
     average: Average | None
@@ -94,11 +96,15 @@ def take(run: Run, portion: Portion) -> float:
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
+            if not sharding.cuts_batches(run.accelerator):
+                raise UserError("out of memory; under FSDP and DeepSpeed, lower train.batch_s yourself") from None
         portion = _in_smaller_parts(run, portion)
     _add_up_gradients(run)
     norm = run.accelerator.clip_grad_norm_(run.wrapped.parameters(), run.settings.clip_norm)
     scaled = run.accelerator.scaler is not None  # which leaves out steps by itself, to find its scale
-    usable = scaled or norm is None or math.isfinite(float(norm))
+    usable = (
+        scaled or norm is None or math.isfinite(float(sharding.in_one_piece(norm) if torch.is_tensor(norm) else norm))
+    )
     if not usable:
         run.optimizer.zero_grad()  # a step without gradients changes nothing
     run.optimizer.step()
@@ -133,6 +139,11 @@ def _gradients(run: Run, portion: Portion) -> tuple[float, list[list[int]]]:
             if not math.isfinite(value):
                 bad.append(piece)
                 loss = loss * math.nan  # no process may take this step
+            if sharding.by_deepspeed(run.accelerator):
+                run.accelerator.sync_gradients = not apart  # and steps after that backward pass
+                if not apart:
+                    names = ", ".join(run.train.ids[i][:12] for piece in portion.pieces for i in piece)
+                    sharding.refuse_no_numbers(run.accelerator, [total], names)
             run.accelerator.backward(loss * run.accelerator.num_processes if averaged else loss)
     return total, bad
 
