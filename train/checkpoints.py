@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict
 
 
 def load_checkpoint(folder: Path, model: Any) -> dict[str, Any] | None:
-    """Load the weights of the newest checkpoint; its other states, for `restore_random` too. None where there is none."""
+    """Load the weights of the newest checkpoint. Returns its other states; None where there is none."""
     found = sorted(folder.glob("[0-9]*"))
     if not found:
         return None
@@ -55,9 +55,8 @@ def trained(model: Any) -> dict[str, torch.Tensor]:
     if len(names) == sum(1 for _ in model.parameters()):
         names |= {name for name, _ in model.named_buffers()}
     state = model.state_dict()
-    return {
-        name: in_one_piece(state[name].detach()).cpu().clone().contiguous() for name in sorted(names & set(state))
-    }
+    whole = {name: in_one_piece(state[name].detach()) for name in sorted(names & set(state))}
+    return {name: tensor.cpu().clone().contiguous() for name, tensor in whole.items()}
 
 
 def save_trained(weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Training whose weights or optimiser lie in shares, one a process: FSDP and DeepSpeed, as Accelerate's configuration says.
+"""Training whose weights or optimiser lie in shares, one a process: FSDP and DeepSpeed.
 
-Both are reached by `accelerate launch --config_file`. What they cannot do, and the loop else does, is refused or
+Accelerate's configuration decides on both (`accelerate launch --config_file`). What they cannot do, and the loop else does, is refused or
 left out aloud.
 """
 
@@ -75,6 +75,12 @@ def in_one_piece(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def norm(accelerator: Accelerator, model: Any, most: float) -> float:
+    """Clip the gradients; their norm before that."""
+    found = accelerator.clip_grad_norm_(model.parameters(), most)
+    return 0.0 if found is None else float(in_one_piece(found) if isinstance(found, torch.Tensor) else found)
+
+
 def optimizer_state(accelerator: Accelerator, model: Any, optimizer: Any) -> Any:
     """What the optimiser remembers, of all processes. All must ask."""
     if weights_are_shared_out(accelerator):
@@ -106,7 +112,7 @@ def load_optimizer_state(accelerator: Accelerator, model: Any, optimizer: Any, s
 
 
 def refuse_no_numbers(accelerator: Accelerator, losses: Iterable[float], names: str) -> None:
-    """Before DeepSpeed's step, which cannot be left out. Raises UserError, in all processes, when a loss is no number."""
+    """Before DeepSpeed's step, which nothing undoes. Raises UserError, in all processes, on a loss without a number."""
     bad = sum(not math.isfinite(loss) for loss in losses)
     if float(accelerator.reduce(torch.tensor(float(bad), device=accelerator.device), "sum")):
         raise UserError(f"the loss is not a number on one of {names}; lower train.learning_rate, or look at these")

@@ -100,11 +100,9 @@ def take(run: Run, portion: Portion) -> float:
                 raise UserError("out of memory; under FSDP and DeepSpeed, lower train.batch_s yourself") from None
         portion = _in_smaller_parts(run, portion)
     _add_up_gradients(run)
-    norm = run.accelerator.clip_grad_norm_(run.wrapped.parameters(), run.settings.clip_norm)
+    norm = sharding.norm(run.accelerator, run.wrapped, run.settings.clip_norm)
     scaled = run.accelerator.scaler is not None  # which leaves out steps by itself, to find its scale
-    usable = (
-        scaled or norm is None or math.isfinite(float(sharding.in_one_piece(norm) if torch.is_tensor(norm) else norm))
-    )
+    usable = scaled or math.isfinite(norm)
     if not usable:
         run.optimizer.zero_grad()  # a step without gradients changes nothing
     run.optimizer.step()
