@@ -1,7 +1,7 @@
 """Training whose weights or optimiser lie in shares, one a process: FSDP and DeepSpeed.
 
-Accelerate's configuration decides on both (`accelerate launch --config_file`). What they cannot do, and the loop else does, is refused or
-left out aloud.
+Accelerate's configuration decides on both (`accelerate launch --config_file`). What they cannot do, and the loop
+else does, is refused or left out aloud.
 """
 
 import copy
@@ -112,7 +112,7 @@ def load_optimizer_state(accelerator: Accelerator, model: Any, optimizer: Any, s
 
 
 def refuse_no_numbers(accelerator: Accelerator, losses: Iterable[float], names: str) -> None:
-    """Before DeepSpeed's step, which nothing undoes. Raises UserError, in all processes, on a loss without a number."""
+    """Before DeepSpeed's step, which nothing undoes. Raises UserError in all processes when a loss is no number."""
     bad = sum(not math.isfinite(loss) for loss in losses)
     if float(accelerator.reduce(torch.tensor(float(bad), device=accelerator.device), "sum")):
         raise UserError(f"the loss is not a number on one of {names}; lower train.learning_rate, or look at these")
