@@ -18,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from collect import audio as audio
 from collect import chain, dpv, lineage, tables, vault
 from collect.chain import Receipt
 from collect.consent import Event, Notice, State, permits

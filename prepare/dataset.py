@@ -23,6 +23,9 @@ from pydantic import ValidationError
 
 from prepare import shards
 from prepare.clip import Samples
+from prepare.hearing import dnsmos as dnsmos
+from prepare.hearing import stretches_of_speech as stretches_of_speech
+from prepare.hearing import voice_of_clip as voice_of_clip
 from prepare.models import pretrained as pretrained
 from prepare.models import pretrained_model as pretrained_model
 from prepare.scratch import Lines
@@ -87,6 +90,22 @@ def decode(audio: bytes) -> Samples:
     """FLAC bytes of a row as samples: float32 (n,)."""
     samples, _ = soundfile.read(io.BytesIO(audio), dtype="float32")
     return np.asarray(samples, dtype=np.float32)
+
+
+def foreign_audio(data: bytes, max_minutes: float) -> tuple[Samples, int]:
+    """Sound that somebody else made, whatever its format, as one channel: float32 (n,), and its rate.
+
+    It comes in as recordings do, by the one safe door. Raises ValueError with the reason where it does not.
+    """
+    from collect.ledger import audio
+    from prepare.clip import Clip
+    from prepare.steps import mono
+
+    try:
+        found = audio.decode(data, max_minutes, max_file_mib=64)
+    except audio.Refused as error:
+        raise ValueError(str(error)) from None
+    return mono(Clip(found.samples, found.rate_hz)).samples, found.rate_hz
 
 
 def encode(samples: Samples, rate_hz: int) -> bytes:

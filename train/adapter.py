@@ -16,7 +16,19 @@ from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
 
-from prepare.dataset import dataset_folder, dataset_hash, decode, normalise, open_dataset, register, tolerant
+from prepare.dataset import (
+    dataset_folder,
+    dataset_hash,
+    decode,
+    dnsmos,
+    foreign_audio,
+    normalise,
+    open_dataset,
+    register,
+    stretches_of_speech,
+    tolerant,
+    voice_of_clip,
+)
 from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
 from recipes.schema import Lora, Recipe, Train, UserError
 from train.checkpoints import full_disk_named
@@ -27,17 +39,23 @@ __all__ = [
     "adapter_folder",
     "add_lora",
     "decode",
+    "dnsmos",
+    "foreign_audio",
+    "log_mel",
     "losses",
     "normalise",
     "open_dataset",
     "open_model",
     "open_recogniser",
+    "pitch",
     "register",
     "resampled",
     "samples_of",
     "save",
+    "stretches_of_speech",
     "tolerant",
     "voice_of",
+    "voice_of_clip",
 ]
 
 
@@ -169,6 +187,20 @@ def save(recipe: Recipe, family: Family) -> Path:
     return whole
 
 
+def pitch(samples: Samples, rate_hz: int) -> Samples:
+    """Octaves above 150 Hz every 16 ms, NaN where there is no voice: float32 (frames,); see `train.speech.pitch`."""
+    from train import speech
+
+    return speech.pitch(resampled(samples, rate_hz, speech.Front().rate_hz), speech.Front())
+
+
+def log_mel(samples: Samples, rate_hz: int) -> Samples:
+    """Natural logarithms of mel magnitudes at the frames of `pitch`: float32 (frames, 80)."""
+    from train import speech
+
+    return speech.log_mel(resampled(samples, rate_hz, speech.Front().rate_hz), speech.Front())
+
+
 def base_hash(base: str | None) -> str | None:
     """SHA-256 of a local base model's weights; None for one from the hub, whose revision names it."""
     if base is None or not (path := Path(base) / "model.safetensors").is_file():
@@ -184,12 +216,13 @@ def base_revision(settings: Train) -> str | None:
     return Path(cached).parent.name if isinstance(cached, str) else settings.revision
 
 
-def open_model(recipe: Recipe, which: Literal["base", "adapter"]) -> Family:
+def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path | None = None) -> Family:
     """A model of the recipe, ready for use: the base it started from, or with what training made.
 
-    Raises UserError when nothing has been trained, or the base's weights are not those trained on.
+    `folder`: of another adapter for the same base, in place of the recipe's own. Raises UserError when nothing has
+    been trained, or the base's weights are not those trained on.
     """
-    folder = adapter_folder(recipe)
+    folder = folder or adapter_folder(recipe)
     if not torch.cuda.is_available():  # what was trained over a base of 4 bits goes onto the whole one
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"quantise": None})})
     if which == "adapter":

@@ -44,9 +44,14 @@ def _inverse_basis(front: Front) -> Frames:
 
 def mel(samples: Samples, front: Front) -> Frames:
     """Scaled log mel spectrogram: float32 (frames, mels), frames = 1 + n // hop."""
+    return np.asarray((log_mel(samples, front) - _CENTRE) / _SCALE, dtype=np.float32)
+
+
+def log_mel(samples: Samples, front: Front) -> Frames:
+    """The same, unscaled: natural logarithms of mel magnitudes, from -11.5 up."""
     spectrum = np.abs(librosa.stft(samples, n_fft=front.n_fft, hop_length=front.hop))
     magnitudes = np.maximum(_mel_basis(front) @ spectrum, _FLOOR)
-    return np.asarray((np.log(magnitudes).T - _CENTRE) / _SCALE, dtype=np.float32)
+    return np.asarray(np.log(magnitudes).T, dtype=np.float32)
 
 
 def from_log10(frames: Frames) -> Frames:
