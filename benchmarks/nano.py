@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evaluate.objective import errors
+from evaluate.recognition import errors
 from evaluate.statistics import Figure, ratio
 from recipes.schema import Recipe, load
 from train.adapter import open_dataset, open_model, open_recogniser, resampled, samples_of, voice_of

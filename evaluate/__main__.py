@@ -1,21 +1,23 @@
-"""Measure base, adapter and recordings on unseen sentences: `python -m evaluate RECIPE [key.path=value ...]`."""
+"""Let every system say (or hear) unseen sentences, and measure how: `python -m evaluate RECIPE [key=value]`."""
 
 from evaluate import objective, report, results, stimuli, systems
+from evaluate.metrics import METRICS
 from recipes.command import next_command, run
 from recipes.schema import Recipe
 
 
 def main(recipe: Recipe) -> None:
     wanted, left_out = systems.items(recipe)
-    names = systems.compared(recipe)
     systems.forget(recipe)
-    rendered = [one for name in names for one in systems.render(recipe, name, wanted)]
-    measured = objective.measure(recipe, rendered)
-    losses, unmeasured = objective.validation_losses(recipe, names)
-    figures = {"validation loss": losses} | objective.figures(recipe, measured)
+    rendered, unspoken = systems.render_all(recipe, wanted)
+    measured, unheard = objective.measure(recipe, rendered)
+    losses, unmeasured = objective.validation_losses(recipe)
+    voices, unasked = objective.similarities(recipe, rendered)
+    figures = {"validation loss": losses} | objective.figures(recipe, measured) | voices
     if not recipe.train.recognises:
         stimuli.make(recipe, rendered)
-    found = results.Results(len(wanted), left_out | unmeasured, figures, measured)
+    left_out |= unspoken | unheard | unmeasured | unasked
+    found = results.Results(len(wanted), left_out, figures, measured)
     results.write(recipe, found)
     page = report.write(recipe)
     summarise(found)
@@ -30,7 +32,7 @@ def summarise(found: results.Results) -> None:
     for reason, count in found.left_out.items():
         print(f"  left out: {count}, {reason}")
     for metric, by_system in found.figures.items():
-        print(f"{metric}, with 95 % interval")
+        print(f"{METRICS[metric].heading}, with 95 % interval")
         for system, figure in by_system.items():
             print(f"  {system:<15} {figure if figure else 'nothing to measure'}")
 

@@ -1,64 +1,35 @@
-"""What is compared, and on what: base model, adapter, recordings; sentences that training never saw."""
+"""What is compared, and on what: our models, recordings, other people's files and services; unseen sentences.
 
-import hashlib
+`compared` says which systems a recipe has, `render` lets one of them say (or hear) everything.
+"""
+
+import csv
+import io
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from recipes.provenance import digest, file_digest, write_text
+from evaluate import anchors, files, models, remote
+from evaluate.items import Item as Item
+from evaluate.items import Rendered as Rendered
+from evaluate.items import may_be_heard, may_leave, recorded
+from evaluate.models import Model
+from recipes.provenance import write_text
 from recipes.records import Language
-from recipes.schema import Recipe, UserError
-from train.adapter import (
-    adapter_folder,
-    base_hash,
-    base_revision,
-    decode,
-    normalise,
-    open_dataset,
-    open_model,
-    samples_of,
-    voice_of,
-)
+from recipes.schema import Files, OtherSystem, Recipe, Speech, Trained, UserError
+from train.adapter import normalise, open_dataset
 
-System = Literal["base", "adapter", "recordings"]
+System = str  # its name
+Wanted = str | OtherSystem  # a recipe's word, or its mapping
 
-
-@dataclass(frozen=True)
-class Item:
-    """One sentence that all systems say, or one recording that all hear."""
-
-    text: str  # normalised
-    language: Language
-    speaker: str  # whose voice says it
-    row: Any = None  # the dataset's row, where there is a recording
-    heard: bool = False  # by recognisers: then the recording counts, not the sentence alone
-
-    @property
-    def id(self) -> str:
-        content = [self.speaker, self.text, *([self.row["id"]] if self.heard else [])]
-        return hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """One item as one system gave it: speech, or for recognisers the text it wrote."""
-
-    system: System
-    item: Item
-    samples: NDArray[np.float32] | None = None
-    rate_hz: int = 0
-    text: str = ""
+_SERVED = "http"  # the folder of what services said, whichever of them
+_VOICE_S = 5.0  # of a recording that shows a voice, as near as there is one
 
 
 def items(recipe: Recipe) -> tuple[list[Item], dict[str, int]]:
@@ -105,88 +76,163 @@ def sentences(recipe: Recipe) -> Iterator[tuple[str, Language]]:
         yield normalise(line, language), language
 
 
-def compared(recipe: Recipe) -> list[System]:
+def write_sentences(recipe: Recipe, wanted: Sequence[Item]) -> Path:
+    """The sentences with their ids, for whoever is to speak them: `sentences.csv`. Returns it."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "language", "text"])
+    table.writerows([item.id, item.language, item.text] for item in wanted)
+    path = recipe.folder("evaluate") / "sentences.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def name_of(system: Wanted) -> str:
+    """What a system is called in figures and files."""
+    return system if isinstance(system, str) else system.name
+
+
+def compared(recipe: Recipe) -> list[Wanted]:
     """The systems of the recipe that exist: a model from a `config` has no base, recognition no recordings.
 
-    Raises UserError when none is left.
+    Raises UserError when none is left, and for one that speaks where the recipe recognises.
     """
-    absent: set[System] = set()
+    absent = set()
     if recipe.train.base is None:
         absent.add("base")
     if recipe.train.recognises:
         absent.add("recordings")
-    found = [system for system in dict.fromkeys(recipe.evaluate.systems) if system not in absent]
+    found = [s for s in _once(recipe.evaluate.systems) if s not in absent]
     if not found:
         raise UserError(
             f"evaluate.systems: nothing to evaluate; this recipe has no {' and no '.join(sorted(absent))}"
         )
+    speaks = [name_of(s) for s in found if not (s in ("base", "adapter") or isinstance(s, Trained))]
+    if speaks and recipe.train.recognises:
+        raise UserError(f"evaluate.systems: {speaks[0]} speaks, and {recipe.train.family} recognises speech")
     return found
 
 
-def render(recipe: Recipe, system: System, wanted: list[Item]) -> list[Rendered]:
-    """All items by one system. What the same weights rendered before, of the same data, is read from disk."""
-    if system == "recordings":
-        rate = recipe.prepare.rate_hz
-        return [Rendered(system, item, recorded(item), rate) for item in wanted if may_be_heard(item)]
-    folder = recipe.folder("evaluate") / "rendered" / identity(recipe, system)
-    todo = [item for item in wanted if not _file(recipe, folder, item).exists()]
+def _once(systems: Sequence[Wanted]) -> list[Wanted]:
+    return list({name_of(system): system for system in systems}.values())
+
+
+def render_all(recipe: Recipe, wanted: Sequence[Item]) -> tuple[list[Rendered], dict[str, int]]:
+    """All items by all systems of the recipe, and what they left out."""
+    rendered: list[Rendered] = []
+    left_out: dict[str, int] = {}
+    for system in compared(recipe):
+        made, without = render(recipe, system, wanted)
+        rendered += made
+        left_out |= without
+    return rendered, left_out
+
+
+def render(recipe: Recipe, system: Wanted, wanted: Sequence[Item]) -> tuple[list[Rendered], dict[str, int]]:
+    """All items by one system, and what it left out: reason → how many. Nothing is made or paid for twice."""
+    match system:
+        case "recordings":
+            rate_hz = recipe.prepare.rate_hz
+            return [Rendered(system, i, recorded(i), rate_hz) for i in wanted if may_be_heard(i)], {}
+        case "anchor_low" | "anchor_mid" | "anchor_flat":
+            return anchors.render(recipe, system, wanted), {}
+        case Files():
+            return files.read(system, wanted)
+        case Speech():
+            return served(recipe, system, wanted)
+        case _:
+            return models.render(recipe, Model.of(system), wanted), {}
+
+
+# ---------------------------------------------------------------- services
+
+
+def served(recipe: Recipe, system: Speech, wanted: Sequence[Item]) -> tuple[list[Rendered], dict[str, int]]:
+    """What a service says of the sentences that may go to it. Raises UserError when it says none of them."""
+    folder, left_out = recipe.folder("evaluate") / "rendered" / _SERVED, Counter[str]()
+    shown = prompts(recipe, system) if system.clone else {}
+    allowed = []
+    for item in wanted:
+        if not system.local and not may_leave(item):
+            left_out[f"{system.name}: not sent: its speaker did not allow transfer_abroad"] += 1
+        elif system.clone and item.speaker not in shown:
+            left_out[f"{system.name}: not sent: its speaker did not allow their voice to be"] += 1
+        else:
+            allowed.append((item, shown.get(item.speaker)))
+    places = [remote.place(folder, system, item.text, prompt) for item, prompt in allowed]
+    todo = [(*pair, path) for pair, path in zip(allowed, places, strict=True) if remote.note_of(path) is None]
     if todo:
-        model = open_model(recipe, system)
-        voices = {} if recipe.train.recognises else voice_of(model, recipe)
-        for item in track(todo, f"{system}", console=Console(stderr=True), disable=len(todo) < 5):
-            if recipe.train.recognises:
-                heard = model.transcribe(samples_of(model, item.row), item.language)
-                write_text(_file(recipe, folder, item), json.dumps({"text": heard}, ensure_ascii=False))
-            else:
-                speech = model.synthesise(item.text, voices[item.speaker])
-                _write(_file(recipe, folder, item), speech, model.rate_hz)
-    return [_read(recipe, system, folder, item) for item in wanted]
+        left_out.update(_ask(system, todo))
+    found = []
+    for (item, _), path in zip(allowed, places, strict=True):
+        if note := remote.note_of(path):
+            samples, rate_hz = soundfile.read(path, dtype="float32")
+            found.append(Rendered(system.name, item, samples, rate_hz, took_s=note.took_s, cost=note.cost))
+            left_out[f"{system.name}: shorter than speech can be, and kept as it came"] += note.short
+    if not found:
+        reasons = "; ".join(reason for reason, count in left_out.items() if count)
+        raise UserError(f"{system.name}: no sentence was spoken: {reasons}")
+    return found, {reason: count for reason, count in left_out.items() if count}
 
 
-def may_be_heard(item: Item) -> bool:
-    """Whether there is a recording, of a speaker who agreed that listeners hear it."""
-    return item.row is not None and "listen_test" in item.row["purposes"]
+def _ask(system: Speech, todo: Sequence[tuple[Item, remote.Prompt | None, Path]]) -> Counter[str]:
+    """Ask for sentences and keep what comes, one after the other. Returns why some were not spoken."""
+    left_out = Counter[str]()
+    with remote.open_client(system) as client:
+        for item, prompt, path in track(todo, system.name, console=Console(stderr=True), disable=len(todo) < 5):
+            try:
+                samples, note = remote.speak(client, system, item.text, prompt)
+            except remote.NotSpoken as error:
+                left_out[f"{system.name}: not spoken: {error}"] += 1
+                continue
+            abroad = [] if system.local else ["transfer_abroad"]
+            needs = {item.row["id"]: abroad} if item.row is not None else {}
+            needs |= {prompt.id: ["tts_clone", *abroad]} if prompt else {}
+            models.write_sound(path, samples, note.rate_hz)
+            remote.keep(path, note, needs)
+    return left_out
 
 
-def recorded(item: Item) -> NDArray[np.float32]:
-    """The recording of an item, at the dataset's rate."""
-    return decode(item.row["audio"])
+def prompts(recipe: Recipe, system: Speech) -> dict[str, remote.Prompt]:
+    """A recording of each speaker that may show a service their voice, from training, as near to 5 s as there is.
 
+    It takes `tts_clone`; and `transfer_abroad`, where the service is not on this machine.
+    """
+    from evaluate.stimuli import wav
 
-def identity(recipe: Recipe, system: System) -> str:
-    """A name for what decides a system's output: its weights, and the utterances its voices come from."""
-    settings, data = recipe.train, open_dataset(recipe)
-    parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{base_revision(settings)}"]
-    parts += [recipe.digest("prepare"), digest(name for split in data.values() for name in split["id"])]
-    parts += [str(settings.vocoder), str(settings.speaker_encoder)]
-    if system == "adapter":
-        parts += [file_digest(path) for path in sorted(adapter_folder(recipe).glob("*.safetensors"))]
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
+    train, asked = open_dataset(recipe)["train"], {"tts_clone"} | (set() if system.local else {"transfer_abroad"})
+    nearest: dict[str, tuple[float, int]] = {}
+    for number, speaker in enumerate(train["speaker"]):
+        if asked <= set(train["purposes"][number]):
+            distance = abs(train["duration_s"][number] - _VOICE_S)
+            nearest[speaker] = min(nearest.get(speaker, (distance, number)), (distance, number))
+    rows = {speaker: train[number] for speaker, (_, number) in nearest.items()}
+    rate_hz = recipe.prepare.rate_hz
+    return {
+        speaker: remote.Prompt(
+            row["id"], wav(recorded(Item("", row["language"], speaker, row)), rate_hz), row["text"]
+        )
+        for speaker, row in rows.items()
+    }
 
 
 def forget(recipe: Recipe) -> None:
-    """Remove what other weights, or other data, rendered: a voice that left must not live on here."""
-    kept = {identity(recipe, "base"), identity(recipe, "adapter")}
-    for folder in (recipe.folder("evaluate") / "rendered").glob("*"):
+    """Remove what other weights, or other data, rendered: a voice that left must not live on here.
+
+    What a service said stays, for it was paid for, as long as the words and voices behind it may still be used so.
+    """
+    own = [Model("base", "base"), Model("adapter", "adapter")]
+    own += [Model.of(system) for system in recipe.evaluate.systems if isinstance(system, Trained)]
+    kept = {models.identity(recipe, model) for model in own} | {_SERVED}
+    rendered = recipe.folder("evaluate") / "rendered"
+    for folder in rendered.glob("*"):
         if folder.name not in kept:
             shutil.rmtree(folder)
-
-
-def _file(recipe: Recipe, folder: Path, item: Item) -> Path:
-    return folder / f"{item.id}.{'json' if recipe.train.recognises else 'flac'}"
-
-
-def _read(recipe: Recipe, system: System, folder: Path, item: Item) -> Rendered:
-    path = _file(recipe, folder, item)
-    if recipe.train.recognises:
-        return Rendered(system, item, text=json.loads(path.read_text(encoding="utf-8"))["text"])
-    samples, rate_hz = soundfile.read(path, dtype="float32")
-    return Rendered(system, item, samples, rate_hz)
-
-
-def _write(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    peak = max(1.0, float(np.abs(samples).max(initial=0.0)))
-    soundfile.write(part, samples / peak, rate_hz, "PCM_16", format="FLAC")
-    os.replace(part, path)
+    allowed: dict[str, set[str]] = {}
+    for split in open_dataset(recipe).values():
+        allowed |= {name: set(may) for name, may in zip(split["id"], split["purposes"], strict=True)}
+    for path in (rendered / _SERVED).glob("*.json"):
+        needs = json.loads(path.read_text(encoding="utf-8"))["needs"]
+        if not all(set(purposes) <= allowed.get(row, set()) and row in allowed for row, purposes in needs.items()):
+            path.unlink()
+            path.with_suffix(".flac").unlink(missing_ok=True)

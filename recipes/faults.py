@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 Key = tuple[str | int, ...]  # ("train", "lora", "r"); a number is the place in a list
 
@@ -66,7 +66,7 @@ def told(path: Path, lines: dict[Key, str], root: type[BaseModel], fault: Any) -
     """One of pydantic's errors as one line: place, key, what is wrong, the value."""
     where: Key = fault["loc"]
     place = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), "line 1")
-    key = ".".join(map(str, where)) or "recipe"
+    key = ".".join(str(name) for name in where if not str(name).startswith("<")) or "recipe"  # `<` begins a tag
     if fault["type"] == "extra_forbidden":
         names = _fields(root, where[:-1])
         near = difflib.get_close_matches(str(where[-1]), names, n=1, cutoff=0.5)
@@ -81,9 +81,21 @@ def told(path: Path, lines: dict[Key, str], root: type[BaseModel], fault: Any) -
 
 def _fields(root: type[BaseModel], where: Key) -> list[str]:
     """Names of the keys that the section at `where` knows."""
-    section = root
+    section: type[BaseModel] = root
+    tagged: dict[str, type[BaseModel]] = {}
     for name in where:
-        field = section.model_fields.get(str(name))
-        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), section)
+        if name in tagged:
+            section = tagged[str(name)]
+        elif field := section.model_fields.get(str(name)):
+            tagged = dict(_sections(field.annotation))
+            section = tagged.get("", section)
     return list(section.model_fields)
+
+
+def _sections(kind: Any, tag: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """The sections in a type, each with the tag that it has in a union."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield tag, kind
+    own = next((part.tag for part in get_args(kind) if isinstance(part, Tag)), tag)
+    for part in get_args(kind):
+        yield from _sections(part, own)

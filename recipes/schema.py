@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    Discriminator,
     Field,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -542,15 +545,117 @@ class Listen(Section):
     preference: bool = True  # A/B preference of each pair
 
 
+# Anchors are recordings made worse by rule: up to 3.5 kHz, up to 7 kHz, on one pitch.
+Word = Literal["base", "adapter", "recordings", "anchor_low", "anchor_mid", "anchor_flat"]
+
+
+def _not_a_word(name: str) -> str:
+    if name in (*get_args(Word), "none", "first", "second"):
+        raise ValueError("this name has a meaning of its own: take another")
+    return name
+
+
+SystemName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$"), AfterValidator(_not_a_word)]
+
+
+class Trained(Section):
+    """Another adapter, of the same family and base."""
+
+    name: SystemName
+    adapter: RecipePath  # the folder that training left, or its `train` folder
+
+
+class Files(Section):
+    """Speech that somebody else made, as audio files of the sentences."""
+
+    name: SystemName
+    folder: RecipePath
+    table: str | None = Field(None, min_length=1)  # CSV in the folder with the columns file and text; null: by name
+
+
+class Speech(Section):
+    """Speech over HTTP: a server that speaks OpenAI's protocol (vLLM, LocalAI), Mistral's or ElevenLabs'."""
+
+    name: SystemName
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")]  # up to /v1
+    protocol: Literal["openai", "mistral", "elevenlabs"] = "openai"
+    model: str | None = Field(None, min_length=1)
+    voice: str | None = Field(None, min_length=1)  # its name or id
+    clone: bool = False  # instead of a voice: a recording of the speaker goes along
+    key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # environment variable with the key
+    format: Literal["wav", "mp3", "flac", "opus", "pcm"] = "wav"
+    rate_hz: PositiveInt = 24_000  # of pcm, which does not say it
+    options: dict[str, bool | int | float | str] = {}  # further fields of the request, e.g. speed
+    price_per_million: float | None = Field(None, ge=0)  # characters, in any currency
+    timeout_s: PositiveFloat = 60
+    attempts: PositiveInt = 5  # at each sentence, where the server is busy or fails
+
+    @property
+    def local(self) -> bool:
+        """Whether the address is on this machine, so that nothing leaves it."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.key_env and self.url.startswith("http://") and not self.local:
+            raise ValueError("a key is sent over https:// only, or to this machine")
+        if own := sorted(self.options.keys() & _OWN_FIELDS):
+            raise ValueError(f"`options.{own[0]}` is set by another key of the system")
+        if self.clone and (self.voice or self.protocol == "elevenlabs"):
+            if self.protocol == "elevenlabs":
+                raise ValueError("ElevenLabs takes no recording with a sentence: name a `voice` of your account")
+            raise ValueError("give a `voice`, or `clone: true`, not both")
+        if self.protocol == "elevenlabs" and (self.voice is None or self.format == "flac"):
+            raise ValueError("ElevenLabs needs a `voice` (its id), and does not give flac")
+        if self.protocol == "mistral" and self.format == "pcm":
+            raise ValueError("Mistral's pcm is not of 16 bits: take wav or flac")
+        return self
+
+
+def _kind_of_system(value: Any) -> str | None:
+    if not isinstance(value, dict | BaseModel):
+        return "<word>"
+    keys = value if isinstance(value, dict) else type(value).model_fields
+    return next((f"<{key}>" for key in ("url", "folder", "adapter") if key in keys), None)
+
+
+_OWN_FIELDS = {"input", "text", "model", "model_id", "voice", "voice_id", "response_format", "ref_audio", "ref_text"}
+OtherSystem = Trained | Files | Speech
+System = Annotated[
+    Annotated[Word, Tag("<word>")]
+    | Annotated[Speech, Tag("<url>")]
+    | Annotated[Files, Tag("<folder>")]
+    | Annotated[Trained, Tag("<adapter>")],
+    Discriminator(
+        _kind_of_system,
+        custom_error_type="system",
+        custom_error_message="a system has a `name` and a `url`, a `folder` or an `adapter`",
+    ),
+]
+
+
 class Evaluate(Section):
-    systems: list[Literal["base", "adapter", "recordings"]] = ["base", "adapter", "recordings"]
+    systems: list[System] = ["base", "adapter", "recordings"]
+    allow_network: bool = False  # text goes to servers beyond this machine only when this is true
     sentences: RecipePath | None = None  # text file of unseen sentences; null: those of the test split
     language: Language | None = None  # of `sentences`
     max_sentences: PositiveInt = 50
     recogniser: ModelName | None = None  # hears generated speech, for its error rate
+    measures: list[Literal["prosody", "mos", "voice"]] = ["prosody", "mos", "voice"]  # of generated speech
     loudness_lufs: float = Field(-26.0, lt=0)
     resamples: int = Field(2000, ge=100)  # of the bootstrap
     listen: Listen = Listen()
+
+    @model_validator(mode="after")
+    def _systems_have_names(self) -> Self:
+        names = [system.name for system in self.systems if not isinstance(system, str)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two systems are called {min(twice)}")
+        for system in self.systems:
+            if isinstance(system, Speech) and not (system.local or self.allow_network):
+                raise ValueError(f"`allow_network: true` lets the sentences go to {system.url} ({system.name})")
+        return self
 
 
 class Recipe(Section):

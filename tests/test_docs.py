@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,12 +24,19 @@ def keys(section: type[BaseModel], at: str = "") -> dict[str, Any]:
     """Every key of a recipe with its default."""
     found: dict[str, Any] = {}
     for name, field in section.model_fields.items():
-        kinds = [field.annotation, *get_args(field.annotation)]
-        below = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        below = list(sections(field.annotation))
         found[at + name] = "section" if below else ("required" if field.is_required() else field.default)
-        if below:
-            found |= keys(below, f"{at}{name}.")
+        for one in below:
+            found |= keys(one, f"{at}{name}.")
     return found
+
+
+def sections(kind: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a key may hold, one or a list of several kinds."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for part in get_args(kind):
+        yield from sections(part)
 
 
 @pytest.mark.parametrize(("key", "default"), keys(Recipe).items())
@@ -84,6 +92,14 @@ def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for text in PAGES.values():
         assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(evaluate:.*?)```", PAGES["systems.md"], re.DOTALL))
+def test_every_snippet_of_systems_is_a_recipe(tmp_path: Path, snippet: str) -> None:
+    whole = "name: t\nwork_dir: w\ncollect: {source: s}\nprepare: {purpose: tts_clone}\n"
+    whole += "train: {family: fastspeech2, base: x/y}\n"
+    (tmp_path / "recipe.yaml").write_text(whole + snippet, encoding="utf-8")
+    assert load(tmp_path / "recipe.yaml").evaluate.systems
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(  .*?)```", PAGES["data.md"], re.DOTALL))

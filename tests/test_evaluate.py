@@ -1,43 +1,19 @@
-"""What is evaluated and counted, and how a finding is put into words and pictures."""
+"""How a finding is put into words and pictures."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
 
-from evaluate import objective, plots, report, results, stimuli, systems
+from evaluate import plots, report, results, stimuli
 from evaluate.objective import Measured
 from evaluate.results import Results
 from evaluate.statistics import Figure, crossed_mean
 from evaluate.systems import Item, Rendered
-from recipes.records import Language
-from recipes.schema import Recipe, UserError, load
-from tests import tiny
+from recipes.schema import UserError, load
 from tests.conftest import ROOT
 
 RECIPE = load(ROOT / "recipes" / "demo.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "heard", "counts"),
-    [
-        ("ⴰⵣⵓⵍ", "ⴰⵣⵓⵍ", (0, 4, 0, 1)),
-        ("فين غادي", "فين", (5, 8, 1, 2)),
-        ("كتب", "", (3, 3, 1, 1)),
-        ("ab cd", "ab xd ef", (4, 5, 2, 2)),
-    ],
-)
-def test_errors_are_edits_over_what_was_said(text: str, heard: str, counts: tuple[int, int, int, int]) -> None:
-    assert objective.errors(text, heard) == counts
-
-
-def test_a_choice_among_accepted_spellings_is_no_error() -> None:
-    text, heard = "ما كاينش ثلاثة ديال الناس فالدار", "ماكاينش تلاتة ديال ناس ف الدار"
-    assert objective.errors(text, heard)[2:] == (6, 6)
-    assert objective.tolerant_errors(text, heard, "ary-Arab") == (1, 5)  # الناس and ناس are two words
 
 
 def measured(system: str, edits: list[int]) -> list[Measured]:
@@ -47,155 +23,9 @@ def measured(system: str, edits: list[int]) -> list[Measured]:
     ]
 
 
-def test_base_and_adapter_are_compared_on_the_same_sentences() -> None:
-    rows = measured("base", [5, 6, 7, 8, 6, 7]) + measured("adapter", [1, 2, 1, 2, 0, 3])
-    recipe = load(ROOT / "recipes" / "nano_asr.yaml")  # a recogniser: no durations to measure
-    found = objective.figures(recipe, rows)
-    assert found["CER"]["base"] and found["CER"]["base"].value == pytest.approx(39 / 60)
-    gap = found["CER"]["adapter - base"]
-    assert gap and gap.value == pytest.approx(-30 / 60) and gap.apart_from_zero and gap.n == 6
-
-
-def test_speakers_are_the_clusters_where_there_are_enough_of_them() -> None:
-    rows = [Measured("base", str(n), f"s{n % 6}", f"t{n}", "", 0, 1, 0, 1, 1.0, 0, 1) for n in range(12)]
-    assert len(set(objective.clusters(rows))) == 6
-    assert len(set(objective.clusters(rows[:1] * 12))) == 1
-
-
-@pytest.mark.parametrize(
-    ("heard", "language", "text"),
-    [
-        ("السَّلامُ عليكم!", "ary-Arab", "السلام عليكم"),
-        ("ⴰⵣⵓⵍ, ⴰ ⴱⴰⴱⴰ.", "zgh-Tfng", "ⴰⵣⵓⵍ ⴰ ⴱⴰⴱⴰ"),
-        ("Bghit, ATAY.", "ary-Latn", "bghit atay"),
-        ("جسفت ⴰⵣⵓⵍ", "zgh-Tfng", "جسفت ⴰⵣⵓⵍ"),  # another script is kept, and so counts as wrong
-        ("", "zgh-Tfng", ""),
-    ],
-)
-def test_what_was_heard_is_compared_in_the_form_of_the_text(heard: str, language: Language, text: str) -> None:
-    found = objective.comparable(heard, language)
-    assert found == text == objective.comparable(found, language)
-
-
 def said(seed: int, text: str = "ⴰⵣⵓⵍ") -> Rendered:
     samples = np.random.default_rng(seed).standard_normal(1600).astype(np.float32)
     return Rendered("base", Item(text, "zgh-Tfng", f"s{seed}"), samples, 16_000)
-
-
-def test_a_clip_is_heard_once_and_what_was_heard_goes_when_the_clip_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    def transcribe(samples: object, language: str) -> str:
-        calls.append(language)
-        return "ⴰⵣⵓⵍ!"
-
-    recogniser = SimpleNamespace(rate_hz=16_000, transcribe=transcribe)
-    monkeypatch.setattr(objective, "open_recogniser", lambda name: recogniser)
-    recipe = RECIPE.model_copy(update={"work_dir": tmp_path})
-    one, *_ = objective.measure(recipe, [said(1), said(2)])
-    assert (one.heard, one.char_edits, one.duration_s) == ("ⴰⵣⵓⵍ", 0, 0.1) and len(calls) == 2
-    assert objective.measure(recipe, [said(2)])[0].heard == "ⴰⵣⵓⵍ" and len(calls) == 2
-    assert len(list((tmp_path / "evaluate" / "heard").iterdir())) == 1
-
-
-# ---------------------------------------------------------------- what is evaluated
-
-
-def dataset(monkeypatch: pytest.MonkeyPatch, train: list[str], test: list[str]) -> None:
-    def rows(texts: list[str], split: str) -> Dataset:
-        names = [f"{split}{n}" for n in range(len(texts))]
-        columns = {"id": names, "text_normalized": texts, "speaker": ["s1"] * len(texts)}
-        columns["purposes"] = [["listen_test"]] * len(texts)
-        return Dataset.from_dict(columns | {"language": ["zgh-Tfng"] * len(texts)})
-
-    found = {"train": rows(train, "train"), "valid": rows([], "valid"), "test": rows(test, "test")}
-    monkeypatch.setattr(systems, "open_dataset", lambda recipe: found)
-
-
-def evaluated(recipe: Recipe, **changes: Any) -> Recipe:
-    """The recipe with other settings of evaluate."""
-    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update=changes)})
-
-
-def test_whatever_is_left_out_is_counted_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset(monkeypatch, train=["ⴰⵣⵓⵍ"], test=["ⴰⵣⵓⵍ", "ⴰⴱⴱⴰ"])
-    path = tmp_path / "sentences.txt"
-    path.write_text("ⴰⴱⴱⴰ\n\n...\nⵉⵎⵎⵉ!\nⵜⴰⴼⵓⴽⵜ\n", encoding="utf-8")
-    recipe = evaluated(RECIPE, sentences=path, language="zgh-Tfng", max_sentences=2)
-    wanted, left_out = systems.items(recipe)
-    assert [item.text for item in wanted] == ["ⴰⴱⴱⴰ", "ⵉⵎⵎⵉ"]
-    assert wanted[0].row["id"] == "test1"  # of two alike, the one with its recording
-    assert left_out == {
-        "training had the same sentence": 1,
-        "the same sentence twice": 1,
-        "more than evaluate.max_sentences": 1,
-        "no letter of the language in the line": 1,
-    }
-
-
-def test_two_recordings_of_one_sentence_are_two_for_a_recogniser(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset(monkeypatch, train=["ⴰⵣⵓⵍ"], test=["ⴰⴱⴱⴰ", "ⴰⴱⴱⴰ"])
-    generated, _ = systems.items(evaluated(RECIPE, sentences=None))
-    heard, left_out = systems.items(load(ROOT / "recipes" / "nano_asr.yaml"))
-    assert (len(generated), len(heard), left_out) == (1, 2, {})
-
-
-def test_a_recording_is_played_to_listeners_only_where_its_speaker_agreed(tmp_path: Path) -> None:
-    row = tiny.utterances()[0].model_dump()
-    heard = systems.Item("ⴰⵣⵓⵍ", "zgh-Tfng", "s1", row)
-    shy = systems.Item("ⴰⵎⴰⵏ", "zgh-Tfng", "s1", row | {"purposes": ["store_prepare", "tts_clone"]})
-    played = systems.render(RECIPE, "recordings", [heard, shy, systems.Item("ⴰⵖⵔⵓⵎ", "zgh-Tfng", "s1")])
-    assert [one.item.text for one in played] == ["ⴰⵣⵓⵍ"]
-
-
-@pytest.mark.parametrize(("content", "cause"), [(None, "No such file"), (b"\xff\xfe\x00", "not UTF-8 text")])
-def test_a_file_of_sentences_that_cannot_be_read(tmp_path: Path, content: bytes | None, cause: str) -> None:
-    path = tmp_path / "sentences.txt"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"sentences\.txt: {cause}.*\(evaluate.sentences\)"):
-        list(systems.sentences(evaluated(RECIPE, sentences=path, language="zgh-Tfng")))
-
-
-def test_systems_that_the_recipe_does_not_have_are_passed_over_and_none_left_is_said() -> None:
-    recogniser = load(
-        ROOT / "recipes" / "nano_asr.yaml"
-    )  # from a configuration, and hears: neither base nor recordings
-    assert systems.compared(evaluated(recogniser, systems=["base", "adapter", "adapter"])) == ["adapter"]
-    with pytest.raises(UserError, match=r"evaluate.systems: nothing to evaluate; this recipe has no base and no rec"):
-        systems.compared(evaluated(recogniser, systems=["base", "recordings"]))
-
-
-def test_what_other_data_rendered_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = RECIPE.model_copy(update={"work_dir": tmp_path})
-    dataset(monkeypatch, train=["ⴰⵣⵓⵍ", "ⵉⵎⵎⵉ"], test=["ⴰⴱⴱⴰ"])
-    folder = tmp_path / "evaluate" / "rendered" / systems.identity(recipe, "base")
-    folder.mkdir(parents=True)
-    systems.forget(evaluated(recipe, systems=["recordings"]))  # not asked for this time, still true
-    assert folder.is_dir()
-    dataset(monkeypatch, train=["ⴰⵣⵓⵍ"], test=["ⴰⴱⴱⴰ"])  # a speaker withdrew
-    systems.forget(recipe)
-    assert not folder.exists()
-
-
-def test_utterances_without_a_loss_are_counted_and_left_out_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = Dataset.from_dict({"text_normalized": [f"t{n}" for n in range(102)], "speaker": ["s1"] * 102})
-    monkeypatch.setattr(objective, "open_dataset", lambda recipe: {"valid": rows})
-    monkeypatch.setattr(objective, "open_model", lambda recipe, system: SimpleNamespace(recognises=True, of=system))
-
-    def losses(model: Any, rows: Any, voices: Any) -> list[float]:
-        return [float("nan") if model.of == "base" and n == 7 else n + (model.of == "base") for n in range(len(rows))]
-
-    monkeypatch.setattr(objective, "losses", losses)
-    found, left_out = objective.validation_losses(RECIPE, ["base", "adapter"])
-    assert left_out == {
-        "validation utterances beyond the first 100": 2,
-        "validation utterances that the model cannot encode": 1,
-    }
-    assert {system: figure.n for system, figure in found.items() if figure} == dict.fromkeys(found, 99)
-    assert str(found["adapter - base"]) == "-1.000 (all alike: no interval, n = 99)"
 
 
 # ---------------------------------------------------------------- in words
