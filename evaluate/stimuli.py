@@ -99,7 +99,7 @@ def dithered(samples: Samples) -> Samples:
     A synthetic silence is all zeros and a recorded one is not: without it the first sample would tell them apart.
     """
     draw = np.random.default_rng(0).random((2, len(samples)), dtype=np.float32)
-    return samples + (draw[0] + draw[1] - 1) / np.float32(32767)
+    return np.asarray(samples + (draw[0] + draw[1] - 1) / np.float32(32767), dtype=np.float32)
 
 
 def edges(samples: Samples, rate_hz: int) -> Samples:

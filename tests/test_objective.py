@@ -1,5 +1,6 @@
 """What is measured on speech and on what recognisers write: known answers, and how they are counted."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ from evaluate.metrics import METRICS
 from evaluate.objective import Measured
 from evaluate.systems import Item, Rendered
 from recipes.records import Language
-from recipes.schema import load
+from recipes.schema import UserError, load
+from tests import tiny
 from tests.conftest import ROOT
 from tests.test_systems import evaluated
 
@@ -185,3 +187,59 @@ def test_every_figure_says_which_way_is_better_and_in_what_unit() -> None:
     assert METRICS["pause share"].heading == "pause share, share (as in the recordings)"
     fields = {*objective._RATES, *objective._MEANS, "duration ratio", "real-time factor"}
     assert fields | {"validation loss", "speaker similarity"} == set(METRICS)
+
+
+def test_the_adapter_is_subtracted_from_and_nobody_asks_about_anchors() -> None:
+    systems = ["base", "adapter", "recordings", "openai", "anchor_low"]
+    assert objective.pairs(systems) == [("adapter", "base"), ("adapter", "openai")]
+    assert objective.pairs(["studio", "openai", "recordings"]) == [("studio", "openai")]
+    assert objective.pairs(["recordings"]) == []
+
+
+def test_the_recogniser_is_judged_on_recordings_even_where_they_are_no_system() -> None:
+    row = tiny.utterances()[0].model_dump()
+    there, not_there = Item("ⴰⵣⵓⵍ", "zgh-Tfng", "s1", row), Item("ⴰⵎⴰⵏ", "zgh-Tfng", "s1", row)
+    rendered = [Rendered("adapter", item) for item in (there, not_there, Item("ⴰⵖⵔⵓⵎ", "zgh-Tfng", "s1"))]
+    rendered.append(Rendered("recordings", there))
+    (found,) = objective.unplayed(RECIPE, rendered)
+    assert (found.system, found.item) == ("recordings", not_there) and found.samples is not None
+
+
+def test_time_and_memory_are_of_those_who_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "paces", lambda recipe: ({}, 0.1))
+    rows = [replace(row, took_s=0.5, memory_mib=100.0 + n) for n, row in enumerate(measured("adapter", [0] * 6))]
+    found = objective.figures(RECIPE, [*rows, *measured("recordings", [0] * 6)])
+    assert found["real-time factor"]["adapter"] and found["real-time factor"]["adapter"].value == 0.5
+    assert found["memory to generate"]["adapter"] and found["memory to generate"]["adapter"].value == 102.5
+    assert found["real-time factor"]["recordings"] is None and "cost" not in found
+
+
+def test_voices_are_compared_only_where_their_speakers_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"speaker": who, "purposes": may, "audio": b""} for who, may in (("a", ["voice_match"]), ("b", []))]
+    monkeypatch.setattr(objective, "open_dataset", lambda recipe: {"train": Dataset.from_list(rows)})
+    monkeypatch.setattr(objective, "decode", lambda audio: np.ones(4, np.float32))
+    heard: list[float] = []
+
+    def vector(samples: Any, rate_hz: int) -> Any:
+        heard.append(float(samples[0]))
+        return np.array([samples[0], np.sqrt(1 - samples[0] ** 2)])
+
+    monkeypatch.setattr(objective, "voice_of_clip", vector)
+    said = [
+        Rendered("adapter", Item(f"t{n}", "zgh-Tfng", who), np.full(4, likeness, np.float32), 16_000)
+        for n, (who, likeness) in enumerate([("a", 0.5), ("a", 0.7), ("b", 0.25)])
+    ]
+    found, left_out = objective.similarities(RECIPE, said)
+    figure = found["speaker similarity"]["adapter"]
+    assert figure and figure.value == pytest.approx(0.6) and figure.n == 2
+    assert 0.25 not in heard  # not even looked at
+    assert left_out == {"speaker similarity, which its speaker did not allow (voice_match)": 1}
+
+
+def test_without_the_voice_network_the_figure_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(recipe: Any) -> Any:
+        raise UserError("no voice network")
+
+    monkeypatch.setattr(objective, "known_voices", none)
+    found, left_out = objective.similarities(RECIPE, [said(1)])
+    assert found == {} and left_out == {"speaker similarity, for want of the voice network (make voices)": 1}
