@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from evaluate.models import Model
 from evaluate.recognition import Judge, comparable, errors, tolerant_errors
 from evaluate.statistics import Figure, mean, ratio, ratio_difference
 from evaluate.systems import compared
+from recipes.provenance import file_digest
 from recipes.schema import Recipe, Trained, UserError
 from train.adapter import decode, dnsmos, losses, open_dataset, resampled, voice_of, voice_of_clip
 
@@ -97,20 +99,20 @@ def listen(recipe: Recipe, one: Rendered, ear: Kept) -> dict[str, Any]:
     """The figures of a clip's sound, as listeners hear it: without silence at its ends, at one level."""
     if one.samples is None or not np.any(one.samples):
         return {}
-    measures = recipe.evaluate.measures
+    measures, how = recipe.evaluate.measures, file_digest(Path(acoustic.__file__)).encode()
     clip = _as_heard(recipe, one)
     reference = None
     if one.system != "recordings" and one.item.row is not None:
         reference = _as_heard(recipe, replace(one, samples=recorded(one.item), rate_hz=recipe.prepare.rate_hz))
     found: dict[str, Any] = {}
     if "mos" in measures:
-        ratings = ear.get(b"mos" + clip.tobytes(), lambda: dnsmos(clip, _RATE_HZ))
+        ratings = ear.get(b"ratings" + how + clip.tobytes(), lambda: dnsmos(clip, _RATE_HZ))
         found |= dict(zip(("mos_ovrl", "mos_p808"), ratings, strict=True))
     if "prosody" in measures:
-        content = b"prosody" + one.item.text.encode() + clip.tobytes()
+        content = b"pace" + how + one.item.text.encode() + clip.tobytes()
         found |= ear.get(content, lambda: _plain(acoustic.pace(clip, _RATE_HZ, one.item.text)))
         if reference is not None:
-            content = b"distance" + clip.tobytes() + reference.tobytes()
+            content = b"distance" + how + clip.tobytes() + reference.tobytes()
             found |= ear.get(content, lambda: _plain(acoustic.distance(clip, reference, _RATE_HZ)))
     return found
 

@@ -102,7 +102,7 @@ def compared(recipe: Recipe) -> list[Wanted]:
         absent.add("base")
     if recipe.train.recognises:
         absent.add("recordings")
-    found = [s for s in _once(recipe.evaluate.systems) if s not in absent]
+    found = [s for s in _once(recipe.evaluate.systems) if name_of(s) not in absent]
     if not found:
         raise UserError(
             f"evaluate.systems: nothing to evaluate; this recipe has no {' and no '.join(sorted(absent))}"

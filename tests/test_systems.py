@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from evaluate import anchors, files, models, systems
 from evaluate.systems import Item
-from recipes.schema import Files, Recipe, Trained, UserError, load
+from recipes.schema import Files, Recipe, Speech, Trained, UserError, load
 from tests import tiny
 from tests.conftest import ROOT
 
@@ -155,6 +155,12 @@ def test_a_table_that_does_not_hold(tmp_path: Path, table: str, told: str) -> No
     (folder / "list.csv").write_text(table, encoding="utf-8")
     with pytest.raises(UserError, match=told):
         files.read(Files(name="studio", folder=folder, table="list.csv"), WANTED)
+
+
+def test_every_kind_of_system_is_compared_under_its_name() -> None:
+    service = Speech.model_validate({"name": "vllm", "url": "http://localhost:1/v1", "options": {"speed": 1.1}})
+    recipe = evaluated(RECIPE, systems=["base", service, Files(name="studio", folder=Path("x")), "recordings"])
+    assert [systems.name_of(one) for one in systems.compared(recipe)] == ["base", "vllm", "studio", "recordings"]
 
 
 def test_whoever_is_to_speak_the_sentences_gets_a_list(tmp_path: Path) -> None:
