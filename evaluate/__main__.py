@@ -33,8 +33,9 @@ def summarise(found: results.Results) -> None:
         print(f"  left out: {count}, {reason}")
     for metric, by_system in found.figures.items():
         print(f"{METRICS[metric].heading}, with 95 % interval")
+        width = max(15, *map(len, by_system))
         for system, figure in by_system.items():
-            print(f"  {system:<15} {figure if figure else 'nothing to measure'}")
+            print(f"  {system:<{width}} {figure if figure else 'nothing to measure'}")
 
 
 if __name__ == "__main__":

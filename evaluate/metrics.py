@@ -41,6 +41,6 @@ _ALL = (
     Metric("real-time factor", "lower", "s/s", "time to generate over duration; of a service, with the way there"),
     Metric("time to generate", "lower", "s", "of one sentence; of a service, its latency to the last byte"),
     Metric("memory to generate", "lower", "MiB", "most that the process held, or the GPU where there is one"),
-    Metric("cost", "lower", "a sentence", "in the recipe's currency, by characters"),
+    Metric("cost", "lower", "a thousand sentences", "in the recipe's currency, by characters"),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -147,7 +147,6 @@ _MEANS = {
     "letters a second": "letters_per_s",
     "time to generate": "took_s",
     "memory to generate": "memory_mib",
-    "cost": "cost",
 }
 
 
@@ -161,6 +160,7 @@ def figures(recipe: Recipe, measured: Sequence[Measured]) -> Figures:
         pace, usual = paces(recipe)
         observe["duration ratio"] = lambda m: (m.duration_s, m.chars * pace.get(m.speaker, usual))
         observe["real-time factor"] = lambda m: None if m.took_s is None else (m.took_s, m.duration_s)
+        observe["cost"] = lambda m: None if m.cost is None else (1000 * m.cost, 1.0)
     observe |= {name: _mean(field) for name, field in _MEANS.items()}
     table: Figures = {}
     for name in METRICS:

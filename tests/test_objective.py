@@ -185,7 +185,7 @@ def test_every_figure_says_which_way_is_better_and_in_what_unit() -> None:
     assert METRICS["CER"].heading == "CER, share (less is better)"
     assert METRICS["duration ratio"].heading == "duration ratio, ratio (1 is best)"
     assert METRICS["pause share"].heading == "pause share, share (as in the recordings)"
-    fields = {*objective._RATES, *objective._MEANS, "duration ratio", "real-time factor"}
+    fields = {*objective._RATES, *objective._MEANS, "duration ratio", "real-time factor", "cost"}
     assert fields | {"validation loss", "speaker similarity"} == set(METRICS)
 
 
