@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate import statistics
+from evaluate.statistics import bootstrap
 from evaluate.statistics import crossed_mean, mean, ratio, ratio_difference
 
 
@@ -113,13 +113,13 @@ def test_ratings_weigh_as_their_listener_and_their_sentence_were_drawn() -> None
     ratings = draw.normal(3, 1, 60)
     figure = crossed_mean(ratings, who.tolist(), what.tolist(), 400, 1)
     assert figure and figure.low is not None and figure.high is not None
-    names = [list(dict.fromkeys(labels.tolist())) for labels in (who, what)]
-    by_listener, by_item = (statistics._draw(len(n), 400, 1 + place) for place, n in enumerate(names))
+    names = [sorted(set(labels.tolist()), key=repr) for labels in (who, what)]
+    by_listener, by_item = (bootstrap._draw(len(n), 400, 1 + place) for place, n in enumerate(names))
     weights = np.array(
         [by_listener[:, names[0].index(a)] * by_item[:, names[1].index(b)] for a, b in zip(who, what, strict=True)]
     )
     means = (weights.T @ ratings)[weights.sum(0) > 0] / weights.sum(0)[weights.sum(0) > 0]
-    edge = statistics._edge(7)
+    edge = bootstrap._edge(7)
     assert (figure.low, figure.high) == pytest.approx(np.quantile(means, [edge, 1 - edge]))
     assert (figure.n, figure.clusters) == (60, 7)
 
@@ -127,7 +127,7 @@ def test_ratings_weigh_as_their_listener_and_their_sentence_were_drawn() -> None
 @pytest.mark.parametrize(("clusters", "edge"), [(5, 0.00095), (8, 0.0057), (30, 0.0188), (100_000, 0.025)])
 def test_fewer_clusters_leave_out_less_at_each_end(clusters: int, edge: float) -> None:
     """Normal distribution at minus Student's t times sqrt(n / (n - 1)), by hand from tables."""
-    assert statistics._edge(clusters) == pytest.approx(edge, rel=0.02)
+    assert bootstrap._edge(clusters) == pytest.approx(edge, rel=0.02)
 
 
 def test_intervals_of_ratings_cover_when_listeners_and_sentences_repeat() -> None:

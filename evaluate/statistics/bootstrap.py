@@ -8,11 +8,13 @@ should know about the bootstrap", The American Statistician 69(4), 2015. With ei
 (gamma, shape 2) plain percentiles hold the truth in 87 of 100 cases, widened ones in 92; with five, in 82 and 89.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from evaluate.statistics.outcome import numbered
 
 _LEVEL = 0.95
 _FEWEST = 5  # clusters below which no interval is given
@@ -94,33 +96,81 @@ def crossed_mean(
     found = np.asarray(values, dtype=float)
     if not len(found):
         return None
-    who, who_count = _numbered(listeners)
-    what, what_count = _numbered(items)
-    given, summed = np.zeros((2, who_count, what_count))
-    np.add.at(given, (who, what), 1.0)
-    np.add.at(summed, (who, what), found)
-    by_listener = _draw(who_count, resamples, seed)
-    by_item = _draw(what_count, resamples, seed + 1)
-    total = ((by_listener @ given) * by_item).sum(1)  # (resamples,)
-    usable = total > 0
-    draws = ((by_listener @ summed) * by_item).sum(1)[usable] / total[usable]
-    return _figure(float(found.mean()), draws, len(found), min(who_count, what_count))
+    means, _ = crossed_means(found, listeners, items, ["all"] * len(found), resamples, seed)
+    return means["all"]
+
+
+def crossed_means(
+    values: ArrayLike,
+    listeners: Sequence[object],
+    items: Sequence[object],
+    systems: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Figure], dict[tuple[str, str], Figure]]:
+    """The mean of each system's ratings (n,), and of each pair of systems the first's mean less the second's.
+
+    Every draw takes the same listeners and items for all systems. A rating that was given is weighed; one that was
+    not is not, however its absence is written.
+    """
+    found = np.asarray(values, dtype=float)
+    kept = np.flatnonzero(~np.isnan(found))
+    found = found[kept]
+    (who, people), (what, sentences) = (numbered([names[row] for row in kept]) for names in (listeners, items))
+    which, _ = numbered([systems[row] for row in kept])
+    names = sorted({systems[row] for row in kept}, key=repr)
+    given, summed = np.zeros((2, len(names), people, sentences))
+    np.add.at(given, (which, who, what), 1.0)
+    np.add.at(summed, (which, who, what), found)
+    totals = np.empty((2, len(names), resamples))
+    for start, by_listener, by_item in _crossed_draws(people, sentences, resamples, seed):
+        span = slice(start, start + len(by_listener))
+        for place, table in enumerate((summed, given)):
+            for system in range(len(names)):
+                totals[place, system, span] = ((by_listener @ table[system]) * by_item).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = np.where(totals[1] > 0, totals[0] / totals[1], np.nan)  # (systems, resamples)
+    value, count = summed.sum(axis=(1, 2)) / given.sum(axis=(1, 2)), given.sum(axis=(1, 2)).astype(int)
+    fewest = [int(min((table.sum(axis=1) > 0).sum(), (table.sum(axis=0) > 0).sum())) for table in given]
+
+    def figure(at: float, draws: NDArray[np.float64], n: int, clusters: int) -> Figure:
+        return _figure(at, draws[~np.isnan(draws)], n, clusters)
+
+    means = {n: figure(float(value[i]), drawn[i], int(count[i]), fewest[i]) for i, n in enumerate(names)}
+    pairs = {
+        (names[i], names[j]): figure(
+            float(value[i] - value[j]), drawn[i] - drawn[j], int(count[i] + count[j]), min(fewest[i], fewest[j])
+        )
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j
+    }
+    return means, pairs
+
+
+def _crossed_draws(
+    people: int, sentences: int, resamples: int, seed: int
+) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
+    """How often each listener and each sentence is drawn, some draws at a time."""
+    at_once = max(1, min(resamples, 4_000_000 // max(people, sentences)))
+    one, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        draws = (
+            generator.multinomial(count, np.full(count, 1 / count), size).astype(float)
+            for generator, count in ((one, people), (other, sentences))
+        )
+        yield start, *draws
 
 
 def _summed(
     numerator: ArrayLike, denominator: ArrayLike, clusters: Sequence[object]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Sums by cluster, and how many observations there are."""
-    where, count = _numbered(clusters)
+    where, count = numbered(clusters)
     top = np.bincount(where, np.asarray(numerator, dtype=float), count).astype(float)
     bottom = np.bincount(where, np.asarray(denominator, dtype=float), count).astype(float)
     return top, bottom, len(where)
-
-
-def _numbered(labels: Sequence[object]) -> tuple[NDArray[np.int64], int]:
-    numbers: dict[object, int] = {}
-    where = [numbers.setdefault(label, len(numbers)) for label in labels]
-    return np.asarray(where, dtype=np.int64), len(numbers)
 
 
 def _draw(clusters: int, resamples: int, seed: int) -> NDArray[np.float64]:
