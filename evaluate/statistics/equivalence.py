@@ -24,7 +24,9 @@ def tost(estimate: float, se: float, df: float, margin: float) -> Equivalence:
 
     half = float(t.ppf(0.95, df)) * se
     p = float(max(t.sf((estimate + margin) / se, df), t.sf((margin - estimate) / se, df))) if se > 0 else float("nan")
-    return Equivalence(margin, estimate - half, estimate + half, p, -margin < estimate - half < estimate + half < margin)
+    return Equivalence(
+        margin, estimate - half, estimate + half, p, -margin < estimate - half < estimate + half < margin
+    )
 
 
 def detectable(se: float, df: float, power: float = 0.8) -> float:

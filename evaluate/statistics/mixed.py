@@ -200,7 +200,9 @@ class _Factorised:
         self.beta = self.inverse @ square[:effects, effects]
         left = n - effects
         self.rest = max(float(square[effects, effects] - square[effects, :effects] @ self.beta), 1e-300) / left
-        logs = sum(float(np.log(np.diagonal(low, axis1=-2, axis2=-1)).sum()) for low in (self.low_a, self.low_s, low_x))
+        logs = sum(
+            float(np.log(np.diagonal(low, axis1=-2, axis2=-1)).sum()) for low in (self.low_a, self.low_s, low_x)
+        )
         self.deviance = 2 * logs + left * (1 + np.log(2 * np.pi * self.rest))
         u_inner = solve_triangular(self.low_s.T, inner, lower=False)
         u_outer = self.back(outer - self.h @ u_inner)

@@ -51,7 +51,7 @@ def friedman(table: ArrayLike) -> Test | NotEnough:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """p values, each as if all had been tested at once. Source: Holm, Scandinavian Journal of Statistics 6(2), 1979."""
+    """p values, each as if all were tested at once. Source: Holm, Scandinavian Journal of Statistics 6(2), 1979."""
     order = sorted(range(len(chances)), key=chances.__getitem__)
     found, most = [0.0] * len(chances), 0.0
     for rank, place in enumerate(order):

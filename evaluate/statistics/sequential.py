@@ -1,9 +1,9 @@
 """Looking before the end: an interval that holds at every look, however often one looks and whenever one stops.
 
 A usual interval looked at after each listener ends up without the truth far more often than in 5 of 100 tests. The
-part of the listeners is a confidence sequence by betting against each possible difference: a bet that wins twenty
-times (or 2 / alpha) its stake rules a difference out, and by Ville's inequality a true one is ruled out with probability
-alpha at most, over all looks together. Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables
+part of the listeners is a confidence sequence by betting against each possible difference: a bet that wins 2 / alpha
+times its stake rules a difference out, and by Ville's inequality a true one is ruled out with probability alpha at
+most, over all looks together. Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables
 by betting", Journal of the Royal Statistical Society B 86(1), 2024, theorem 3 (hedged capital) and equation 26.
 
 The sentences were drawn once, before anyone listened, so no look draws them anew: their part is Student's interval of
