@@ -635,6 +635,21 @@ System = Annotated[
 ]
 
 
+class Report(Section):
+    """The report of an evaluation."""
+
+    languages: list[Literal["en", "fr", "ar"]] = Field(["en", "fr", "ar"], min_length=1)  # a page each; first: main
+
+
+class Gates(Section):
+    """What the adapter must reach, surely and not by luck; what is null is not asked."""
+
+    min_rating: float | None = None  # mean rating by listeners, in the scale of the test
+    max_cer: float | None = Field(None, gt=0)  # share of wrong characters: 0.2 is twenty of a hundred
+    max_gap: PositiveFloat | None = None  # by which a group is worse off than the others: points of rating, or of CER
+    min_cell: int = Field(5, ge=2)  # people in a group below which it is not shown
+
+
 class Evaluate(Section):
     systems: list[System] = ["base", "adapter", "recordings"]
     allow_network: bool = False  # text goes to servers beyond this machine only when this is true
@@ -646,6 +661,8 @@ class Evaluate(Section):
     loudness_lufs: float = Field(-26.0, lt=0)
     resamples: int = Field(2000, ge=100)  # of the bootstrap
     listen: Listen = Listen()
+    report: Report = Report()
+    gates: Gates = Gates()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.statistics import bootstrap
-from evaluate.statistics import crossed_mean, mean, ratio, ratio_difference
+from evaluate.statistics import bootstrap, crossed_mean, mean, ratio, ratio_difference
 
 
 def test_a_ratio_is_sum_over_sum_not_a_mean_of_ratios() -> None:

@@ -1,6 +1,7 @@
 """The methods of evaluate/statistics: published answers, laws, and what they say where there is none."""
 
 import random
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ PENICILLIN = """
 24 21 23 21 21 19  26 23 26 24 24 21  25 21 24 22 22 18  25 22 25 22 22 20  24 21 24 22 24 19  24 21 24 22 21 18
 """
 # Bitterness from 1 to 5 by nine judges, of cold and warm, without and with contact: Randall, "The analysis of sensory
-# data by generalised linear model", Biometrical Journal 31, 1989. A judge a group: cold (no, no, yes, yes), warm alike.
+# data by generalised linear model", Biometrical Journal 31, 1989. A judge: cold (no, no, yes, yes), warm alike.
 WINE = "23344455 12132354 23325544 32323253 23433333 32322454 11222323 22233334 12323244"
 WARM, CONTACT = np.tile([0, 0, 0, 0, 1, 1, 1, 1], 9), np.tile([0, 0, 1, 1], 18)
 # Citations from a column's journal to a row's: Stigler 1994, in Agresti, "Categorical data analysis", 2002, p. 448.
@@ -43,8 +44,8 @@ BASEBALL = """
 2-5 3-3 3-4 4-3 4-2 -   2-4
 2-5 1-5 1-6 2-4 1-6 3-4 -
 """
-# Eight sound fields compared by ear on flute music, from the pair 111 and 110 down to 001 and 000: the first won, tie,
-# the second won. Kousgaard, Scandinavian Journal of Statistics 11, 1984.
+# Eight sound fields compared by ear on flute music, from the pair 111 and 110 down to 001 and 000: how often the first
+# won, neither, the second. Kousgaard, Scandinavian Journal of Statistics 11, 1984.
 FLUTES = ("1002355312243323331154241542", "1112100021111000210100012012", "3441100222201232014301302001")
 FIELDS = ("000", "001", "010", "011", "100", "101", "110", "111")
 KOUSGAARD_TABLE_3 = (-0.581, -1.039, 0.347, 0.205, 0.276, 0.347, 0.311, 0.135)
@@ -310,7 +311,7 @@ def test_holm_only_raises_and_keeps_the_order(chances: list[float]) -> None:
     found = ranks.holm(chances)
     assert all(raised >= chance for raised, chance in zip(found, chances, strict=True))
     order = sorted(range(len(chances)), key=chances.__getitem__)
-    assert all(found[a] <= found[b] for a, b in zip(order, order[1:], strict=False))
+    assert all(found[a] <= found[b] for a, b in pairwise(order))
 
 
 def test_no_difference_is_shown_only_by_an_interval_within_the_margin() -> None:

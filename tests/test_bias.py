@@ -1,0 +1,136 @@
+"""Gaps between groups: found where they are, not found where they are not, and not shown of few people."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evaluate.bias import CELL, Bias, of_errors, of_ratings
+from evaluate.gates import gates
+from evaluate.ratings import Person, Ratings
+from evaluate.statistics import Figure
+from recipes.schema import Gates
+from tests.panels import rated
+
+Row = tuple[str, str, str, float, float]
+
+
+def errors(
+    speakers: int, seed: int, worse: float = 0.0, spread: float = 0.05, sentences: int = 12
+) -> tuple[list[Row], dict[str, dict[str, str]]]:
+    """Speakers of three dialects; those from Rif have `worse` more errors, and each differs from the others."""
+    draw = np.random.default_rng(seed)
+    facts, rows = {}, []
+    for one in range(speakers):
+        dialect = ("Sous", "Rif", "Atlas")[one % 3]
+        facts[f"s{one}"] = {"dialect": dialect, "gender": ("female", "male")[one % 2]}
+        rate = np.clip(0.2 + worse * (dialect == "Rif") + draw.normal(0, spread), 0.01, 0.9)
+        rows += [
+            ("adapter", f"s{one}", f"s{one} {n}", float(draw.binomial(40, rate)), 40.0) for n in range(sentences)
+        ]
+    return rows, facts
+
+
+def gap(bias: Bias, factor: str, group: str, kind: str = "speaker") -> object:
+    return next(one for one in bias.gaps if (one.kind, one.factor, one.group) == (kind, factor, group))
+
+
+def test_the_group_that_is_worse_off_is_named() -> None:
+    rows, facts = errors(45, 1, worse=0.15)
+    found = of_errors(rows, facts, min_cell=5, seed=1)
+    worst = found.worst["adapter"]
+    assert (worst.factor, worst.group, worst.surely) == ("dialect", "Rif", "worse")
+    assert worst.gap and worst.low and worst.high and 0.1 < worst.gap < 0.2 and worst.low < 0.15 < worst.high
+    assert worst.people == 15 and worst.n == 15 * 12
+
+
+def test_where_all_groups_are_alike_few_tests_find_a_gap() -> None:
+    """Speakers differ, and there are several groups: both would make chance look like a gap."""
+    found = [of_errors(*errors(30, seed), min_cell=5, seed=1) for seed in range(60)]
+    by_dialect = [any(one.surely for one in bias.gaps if one.factor == "dialect") for bias in found]
+    assert sum(by_dialect) <= 6
+
+
+def test_groups_of_few_people_are_not_shown() -> None:
+    rows, facts = errors(14, 2)  # five of Sous and of Rif, four of Atlas
+    found = of_errors(rows, facts, min_cell=5, seed=1)
+    assert {one.group: one.hidden for one in found.gaps if one.factor == "dialect"} == {
+        "Sous": False, "Rif": False, "Atlas": True}  # fmt: skip
+    small = gap(found, "dialect", "Atlas")
+    assert (small.n, small.gap, small.low) == (0, None, None)  # type: ignore[attr-defined]
+    alone = of_errors(rows, facts, min_cell=6, seed=1)
+    assert all(one.hidden for one in alone.gaps if one.factor == "dialect")
+
+
+def test_what_a_speaker_did_not_say_is_no_group() -> None:
+    rows, facts = errors(20, 3)
+    found = of_errors(rows, {who: {"gender": of["gender"]} for who, of in facts.items()}, 5, 1)
+    assert {one.factor for one in found.gaps} == {"gender"}
+    assert of_errors(rows, {}, 5, 1).gaps == []
+
+
+def rated_by(shift: float) -> Ratings:
+    """Listeners from Sous give `shift` points more to the voice, which is from Sous."""
+    ratings = rated(30, 12, everything=True, rounded=False, seed=4)
+    home = {one.listener for one in ratings.people if one.facts["varieties"] == "Sous"}
+    return replace(ratings, scores=[replace(s, score=s.score + shift * (s.listener in home)) for s in ratings.scores])
+
+
+VOICES = {f"i{n:03}": "v1" for n in range(12)}
+SPEAKER = {"v1": {"dialect": "Sous", "gender": "female", "age_band": "18-29"}}
+
+
+def test_listeners_of_another_dialect_may_find_a_voice_worse() -> None:
+    found = of_ratings(rated_by(1.5), VOICES, SPEAKER, 5, 1)
+    other = gap(found, "dialect", "other", "match")
+    assert other.surely == "worse" and other.gap < -1 and other.people == 20  # type: ignore[attr-defined]
+    sous = gap(found, "dialect", "Sous", "listener")
+    assert sous.surely == "better"  # type: ignore[attr-defined]
+    one_voice = gap(found, "dialect", "Sous", "speaker")
+    assert one_voice.hidden  # type: ignore[attr-defined]
+
+
+def test_the_three_facts_together_are_a_group_too() -> None:
+    found = of_ratings(rated_by(0), VOICES, SPEAKER, 2, 1)
+    cells = [one for one in found.gaps if (one.system, one.kind, one.factor) == ("base", "listener", CELL)]
+    assert sum(one.people for one in cells) == 30 and all(" × " in one.group for one in cells)
+
+
+def test_listeners_who_do_not_count_and_those_who_said_nothing() -> None:
+    ratings = rated_by(0)
+    people = [Person(one.listener, {}, {}, "trap" if n < 3 else None) for n, one in enumerate(ratings.people)]
+    assert of_ratings(replace(ratings, people=people), VOICES, {}, 5, 1).gaps == []
+
+
+def test_a_listener_who_speaks_several_varieties_matches_each() -> None:
+    ratings = rated_by(0)
+    several = [replace(one, facts={"varieties": "Rif, Sous"}) for one in ratings.people]
+    found = of_ratings(replace(ratings, people=several), VOICES, SPEAKER, 5, 1)
+    assert [one.group for one in found.gaps if (one.kind, one.system) == ("match", "base")] == ["same"]
+
+
+# ---------------------------------------------------------------- gates
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(3.6, 4.0, "passed"), (3.4, 4.0, "not shown"), (3.0, 3.4, "failed"), (None, None, "not shown")],
+)
+def test_a_quality_is_reached_where_the_whole_interval_reaches_it(
+    low: float | None, high: float | None, verdict: str
+) -> None:
+    (gate,) = gates(Gates(min_rating=3.5), Figure(3.7, low, high, 99, 20), None, [])
+    assert (gate.key, gate.verdict) == ("min_rating", verdict)
+    (turned,) = gates(Gates(max_cer=3.5), None, Figure(3.7, low, high, 99, 20), [])
+    assert turned.verdict == {"passed": "failed", "failed": "passed"}.get(verdict, verdict)
+
+
+def test_a_gap_beyond_the_limit_fails_and_names_its_group() -> None:
+    bias = of_errors(*errors(45, 1, worse=0.15), 5, 1)
+    (gate,) = gates(Gates(max_gap=0.05), None, None, [bias])
+    assert (gate.verdict, gate.about) == ("failed", "dialect: Rif")
+    (wide,) = gates(Gates(max_gap=0.4), None, None, [bias])
+    assert wide.verdict == "passed"
+    (unknown,) = gates(Gates(max_gap=0.01), None, None, [of_errors(*errors(45, 2), 5, 1)])
+    assert unknown.verdict == "not shown"
+    assert gates(Gates(), None, None, [bias]) == []
