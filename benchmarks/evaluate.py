@@ -1,8 +1,8 @@
-"""Whether intervals of listening tests hold what they promise, and how fast: `python -m benchmarks.evaluate [--quick]`.
+"""Whether intervals of listening tests hold what they promise, and how fast: `python -m benchmarks.evaluate`.
 
-One line a figure; 1 when one falls short. Panels are simulated: listeners and sentences differ, and each likes or
-suits one of two systems more, though neither system is better. The seeds are fixed. `--quick` takes a tenth of the
-panels and a smaller table for the comparison with statsmodels.
+`--quick` takes a tenth of the panels and a smaller table for the comparison with statsmodels. One line a figure; 1
+when one falls short. Panels are simulated: listeners and sentences differ, and each likes or suits one of two systems
+more, though neither system is better. The seeds are fixed.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from evaluate.statistics.outcome import numbered
 FACTORS = ("dialect", "gender", "age_band")
 CELL = "dialect × gender × age_band"
 Kind = Literal["speaker", "listener", "match"]
+Metric = Literal["rating", "preference", "CER"]  # preference: won less lost, -1 to 1 (of CMOS: -3 to 3)
 Facts = Mapping[str, Mapping[str, str]]  # person → factor → group
 _DRAWS = 1000
 
@@ -64,7 +65,7 @@ class Gap:
 class Bias:
     """All gaps of an evaluation; and for each system the group that is worst off, where any can be told."""
 
-    metric: Literal["rating", "CER"]
+    metric: Metric
     gaps: list[Gap]
     worst: dict[str, Gap]
     min_cell: int
@@ -101,7 +102,7 @@ def of_ratings(ratings: Ratings, voices: Mapping[str, str], speakers: Facts, min
         theirs, voice = listeners.get(who, {}), speakers.get(speaker, {})
         groups = _groups("speaker", voice) | _groups("listener", theirs) | _match(voice, theirs)
         rows.append(Observation(system, float(score), 1.0, speaker, item, who, groups))
-    return _bias("rating", rows, min_cell, seed)
+    return _bias("rating" if ratings.scores else "preference", rows, min_cell, seed)
 
 
 def _facts(told: Mapping[str, str]) -> dict[str, str]:
@@ -135,7 +136,7 @@ def _alike(one: str, other: str) -> bool:
 # ---------------------------------------------------------------- figures
 
 
-def _bias(metric: Literal["rating", "CER"], rows: Sequence[Observation], min_cell: int, seed: int) -> Bias:
+def _bias(metric: Metric, rows: Sequence[Observation], min_cell: int, seed: int) -> Bias:
     bad = 1.0 if metric == "CER" else -1.0
     gaps: list[Gap] = []
     for system in sorted({row.system for row in rows}):

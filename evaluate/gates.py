@@ -1,6 +1,5 @@
 """What the recipe asks of the adapter before it goes anywhere, and whether that is shown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +23,7 @@ class Gate:
     about: str | None = None  # the group that a gap is of
 
 
-def gates(asked: Gates, rating: Figure | None, cer: Figure | None, bias: Sequence[Bias]) -> list[Gate]:
+def gates(asked: Gates, rating: Figure | None, cer: Figure | None, bias: Bias | None) -> list[Gate]:
     """Each gate that is asked. A limit is kept where the whole 95 % interval keeps it."""
     found = []
     if asked.min_rating is not None:
@@ -32,9 +31,7 @@ def gates(asked: Gates, rating: Figure | None, cer: Figure | None, bias: Sequenc
     if asked.max_cer is not None:
         found.append(_limit("max_cer", asked.max_cer, cer, -1))
     if asked.max_gap is not None:
-        found += [_gap(asked.max_gap, one) for one in bias] or [
-            Gate("max_gap", asked.max_gap, None, None, None, "not shown")
-        ]
+        found.append(_gap(asked.max_gap, bias) if bias else Gate("max_gap", asked.max_gap, *[None] * 3, "not shown"))
     return found
 
 
@@ -46,7 +43,7 @@ def _limit(key: str, limit: float, figure: Figure | None, better: int) -> Gate:
     return Gate(key, limit, figure.value, figure.low, figure.high, _verdict(edges))
 
 
-def _verdict(edges: Sequence[float | None]) -> Verdict:
+def _verdict(edges: list[float | None]) -> Verdict:
     """From how far both ends of an interval are on the right side of the limit."""
     known = [edge for edge in edges if edge is not None]
     if len(known) < 2 or min(known) < 0 < max(known):

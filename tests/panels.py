@@ -19,7 +19,7 @@ def rated(
     everything: bool = False,
     rounded: bool = True,
 ) -> Ratings:
-    """Ratings of clips by themselves. `means`: of the systems, around 3; unless `everything`, one system a sentence."""
+    """Ratings of clips. `means`: of the systems, around 3; unless `everything`, a listener hears a sentence once."""
     draw = np.random.default_rng(seed)
     who, what = draw.normal(0, LISTENER**0.5, listeners), draw.normal(0, ITEM**0.5, items)
     tastes = draw.normal(0, LISTENER_SYSTEM**0.5, (listeners, len(means)))

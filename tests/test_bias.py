@@ -119,18 +119,18 @@ def test_a_listener_who_speaks_several_varieties_matches_each() -> None:
 def test_a_quality_is_reached_where_the_whole_interval_reaches_it(
     low: float | None, high: float | None, verdict: str
 ) -> None:
-    (gate,) = gates(Gates(min_rating=3.5), Figure(3.7, low, high, 99, 20), None, [])
+    (gate,) = gates(Gates(min_rating=3.5), Figure(3.7, low, high, 99, 20), None, None)
     assert (gate.key, gate.verdict) == ("min_rating", verdict)
-    (turned,) = gates(Gates(max_cer=3.5), None, Figure(3.7, low, high, 99, 20), [])
+    (turned,) = gates(Gates(max_cer=3.5), None, Figure(3.7, low, high, 99, 20), None)
     assert turned.verdict == {"passed": "failed", "failed": "passed"}.get(verdict, verdict)
 
 
 def test_a_gap_beyond_the_limit_fails_and_names_its_group() -> None:
     bias = of_errors(*errors(45, 1, worse=0.15), 5, 1)
-    (gate,) = gates(Gates(max_gap=0.05), None, None, [bias])
+    (gate,) = gates(Gates(max_gap=0.05), None, None, bias)
     assert (gate.verdict, gate.about) == ("failed", "dialect: Rif")
-    (wide,) = gates(Gates(max_gap=0.4), None, None, [bias])
+    (wide,) = gates(Gates(max_gap=0.4), None, None, bias)
     assert wide.verdict == "passed"
-    (unknown,) = gates(Gates(max_gap=0.01), None, None, [of_errors(*errors(45, 2), 5, 1)])
+    (unknown,) = gates(Gates(max_gap=0.01), None, None, of_errors(*errors(45, 2), 5, 1))
     assert unknown.verdict == "not shown"
-    assert gates(Gates(), None, None, [bias]) == []
+    assert gates(Gates(), None, None, bias) == []

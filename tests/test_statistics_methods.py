@@ -44,8 +44,8 @@ BASEBALL = """
 2-5 3-3 3-4 4-3 4-2 -   2-4
 2-5 1-5 1-6 2-4 1-6 3-4 -
 """
-# Eight sound fields compared by ear on flute music, from the pair 111 and 110 down to 001 and 000: how often the first
-# won, neither, the second. Kousgaard, Scandinavian Journal of Statistics 11, 1984.
+# Eight sound fields compared by ear on flute music, from 111 and 110 down to 001 and 000: how often the first won,
+# neither, the second. Kousgaard, Scandinavian Journal of Statistics 11, 1984.
 FLUTES = ("1002355312243323331154241542", "1112100021111000210100012012", "3441100222201232014301302001")
 FIELDS = ("000", "001", "010", "011", "100", "101", "110", "111")
 KOUSGAARD_TABLE_3 = (-0.581, -1.039, 0.347, 0.205, 0.276, 0.347, 0.311, 0.135)

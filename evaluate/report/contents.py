@@ -1,0 +1,96 @@
+"""All that a report says, before it is put into words."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evaluate import bias, gates, results
+from evaluate.bias import FACTORS, Bias
+from evaluate.findings import Findings, analyse
+from evaluate.gates import Gate
+from evaluate.report.heard import Heard, heard
+from evaluate.results import Results
+from evaluate.statistics import Figure
+from recipes.provenance import read_lineage
+from recipes.records import Lineage
+from recipes.schema import Recipe, UserError
+from train.adapter import open_dataset
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The findings of an evaluation, of every kind."""
+
+    recipe: Recipe
+    results: Results
+    lineage: Lineage
+    heard: Heard
+    tests: list[Findings]
+    bias: list[Bias]
+    gates: list[Gate]
+
+    @property
+    def main(self) -> Findings | None:
+        """The test that the report begins with: pairs tell small differences where single ratings do not."""
+        return max(self.tests, key=lambda one: (one.method in ("preference", "cmos"), one.n), default=None)
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.name,
+            "lineage": self.lineage.model_dump(mode="json"),
+            "results": asdict(self.results),
+            "listening": {
+                "state": self.heard.state,
+                "listeners": self.heard.listeners,
+                "answers": self.heard.answers,
+                "of_earlier_renderings": self.heard.earlier,
+                "tests": [asdict(one) | {"robust": one.robust} for one in self.tests],
+            },
+            "bias": [asdict(one) for one in self.bias],
+            "gates": [asdict(one) for one in self.gates],
+        }
+
+
+def contents(recipe: Recipe) -> Contents:
+    """Everything there is to report. Raises UserError when the recipe was not evaluated yet."""
+    found = results.read(recipe)
+    told = heard(recipe)
+    tests = [analyse(one, recipe.evaluate.resamples, recipe.seed) for one in told.ratings]
+    speakers = speaker_facts(recipe)
+    fewest = recipe.evaluate.gates.min_cell
+    voices = {one.item: one.speaker for one in found.measured}
+    gaps = [bias.of_ratings(one, voices, speakers, fewest, recipe.seed) for one in told.ratings]
+    rows = [
+        (str(m.system), m.speaker, m.item, float(m.char_edits), float(m.chars))
+        for m in found.measured
+        if m.heard is not None
+    ]
+    gaps.append(bias.of_errors(rows, speakers, fewest, recipe.seed))
+    gaps = [one for one in gaps if one.gaps]
+    cer = found.figures.get("CER", {}).get("adapter")
+    by_ear = next((one for one in gaps if one.metric != "CER"), None)  # what voices are judged by
+    judged = gaps[0] if gaps and recipe.train.recognises else by_ear
+    passed = gates.gates(recipe.evaluate.gates, rating_of(tests), cer, judged)
+    return Contents(recipe, found, read_lineage(recipe.folder("evaluate")), told, tests, gaps, passed)
+
+
+def rating_of(tests: list[Findings]) -> Figure | None:
+    """The adapter's mean rating, where clips were rated."""
+    return next((one.mean for test in tests for one in test.heard if one.system == "adapter"), None)
+
+
+def speaker_facts(recipe: Recipe) -> Mapping[str, Mapping[str, str]]:
+    """What the dataset may say of its speakers: factor → group. Nothing where the dataset is gone."""
+    try:
+        data = open_dataset(recipe)
+    except (UserError, OSError):
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    for split in data.values():
+        if missing := {"speaker", *FACTORS} - {*split.column_names}:
+            assert missing <= {*FACTORS}
+            continue
+        for speaker, *facts in zip(*(split[name] for name in ("speaker", *FACTORS)), strict=True):
+            known = {factor: fact for factor, fact in zip(FACTORS, facts, strict=True) if fact}
+            found.setdefault(speaker, {}).update(known)
+    return found
