@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluate.bias import Bias
+from evaluate.bias import Bias, Gap
 from evaluate.statistics import Figure
 from recipes.schema import Gates
 
@@ -20,7 +20,7 @@ class Gate:
     low: float | None
     high: float | None
     verdict: Verdict
-    about: str | None = None  # the group that a gap is of
+    about: Gap | None = None  # the group that is worst off
 
 
 def gates(asked: Gates, rating: Figure | None, cer: Figure | None, bias: Bias | None) -> list[Gate]:
@@ -31,7 +31,9 @@ def gates(asked: Gates, rating: Figure | None, cer: Figure | None, bias: Bias | 
     if asked.max_cer is not None:
         found.append(_limit("max_cer", asked.max_cer, cer, -1))
     if asked.max_gap is not None:
-        found.append(_gap(asked.max_gap, bias) if bias else Gate("max_gap", asked.max_gap, *[None] * 3, "not shown"))
+        found.append(
+            _gap(asked.max_gap, bias) if bias else Gate("max_gap", asked.max_gap, None, None, None, "not shown")
+        )
     return found
 
 
@@ -53,27 +55,15 @@ def _verdict(edges: list[float | None]) -> Verdict:
 
 def _gap(limit: float, bias: Bias) -> Gate:
     """The adapter's groups: none may be worse off by more than the limit. The one furthest beyond it is named."""
-    mine = [gap for gap in bias.of("adapter") if gap.worse is not None]
     turn = 1 if bias.metric == "CER" else -1
-    seen = []
-    for gap in mine:
-        ends = sorted(turn * edge for edge in (gap.low, gap.high) if edge is not None)
-        verdict = _verdict([limit - ends[1], limit - ends[0]] if len(ends) == 2 else [])
+    key, seen = f"max_gap, {bias.metric}", []
+    for gap in bias.of("adapter"):
+        if gap.worse is None:
+            continue
+        low, high = (None, None) if gap.low is None or gap.high is None else sorted((turn * gap.low, turn * gap.high))
+        verdict = _verdict([None if edge is None else limit - edge for edge in (low, high)])
         rank = ("failed", "not shown", "passed").index(verdict)
-        seen.append(
-            (
-                rank,
-                -(gap.worse or 0.0),
-                Gate(
-                    f"max_gap, {bias.metric}",
-                    limit,
-                    gap.worse,
-                    *(ends or [None] * 2),
-                    verdict,
-                    f"{gap.factor}: {gap.group}",
-                ),
-            )
-        )  # type: ignore[arg-type]
+        seen.append((rank, -gap.worse, Gate(key, limit, gap.worse, low, high, verdict, gap)))
     if not seen:
-        return Gate(f"max_gap, {bias.metric}", limit, None, None, None, "not shown")
+        return Gate(key, limit, None, None, None, "not shown")
     return min(seen, key=lambda one: one[:2])[2]

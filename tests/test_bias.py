@@ -128,7 +128,7 @@ def test_a_quality_is_reached_where_the_whole_interval_reaches_it(
 def test_a_gap_beyond_the_limit_fails_and_names_its_group() -> None:
     bias = of_errors(*errors(45, 1, worse=0.15), 5, 1)
     (gate,) = gates(Gates(max_gap=0.05), None, None, bias)
-    assert (gate.verdict, gate.about) == ("failed", "dialect: Rif")
+    assert gate.verdict == "failed" and gate.about and gate.about.group == "Rif"
     (wide,) = gates(Gates(max_gap=0.4), None, None, bias)
     assert wide.verdict == "passed"
     (unknown,) = gates(Gates(max_gap=0.01), None, None, of_errors(*errors(45, 2), 5, 1))

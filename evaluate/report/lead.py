@@ -27,10 +27,11 @@ def listening(found: Contents, say: Words) -> list[str]:
         counts = {"answers": say.count(found.heard.answers), "listeners": say.count(found.heard.listeners)}
         return [say("sealed", **counts)]
     test = found.main
-    if test is None or test.primary is None:
+    first = None if test is None else test.primary or next(iter(test.others), None)
+    if test is None or first is None:
         return [say("not_heard")]
-    counts = {"n": say.count(test.primary.n), "listeners": say.count(test.listeners), "items": say.count(test.items)}
-    said = [compared(test, test.primary, say), say("heard_from", **counts)]
+    counts = {"n": say.count(first.n), "listeners": say.count(test.listeners), "items": say.count(test.items)}
+    said = [compared(test, first, say), say("heard_from", **counts)]
     if test.robust is not None:
         said.append(say("sure_robust" if test.robust else "sure_not_robust"))
     said += alike(test, say)
@@ -43,6 +44,9 @@ def compared(test: Findings, one: Difference, say: Words) -> str:
     if one.low is None or one.high is None:
         value = points(one.value, test.method, say, decided=False)
         return say("heard_no_interval", **names, value=value, why=say(one.why or "unknown"))
+    if test.method == "abx":
+        key = "heard_apart" if one.winner else "heard_not_apart"
+        return say(key, **names, by=_by(test.method, one.value, one.low, one.high, say, decided=bool(one.winner)))
     if not one.winner:
         return say("heard_undecided", **names, by=_by(test.method, one.value, one.low, one.high, say, decided=False))
     loser = one.second if one.winner == one.first else one.first
@@ -100,7 +104,7 @@ def errors(found: Contents, say: Words) -> list[str]:
     if mine and theirs and gap:
         said.append(_errors(mine, theirs, gap, say))
     elif mine:
-        said.append(say("errors_alone", mine=rate(mine, say)))
+        said.append(say("errors_alone", mine=rate(mine, say), n=say.count(mine.n)))
     loss = found.results.figures.get("validation loss", {}).get("adapter - base")
     if not said and loss and loss.low is not None and loss.high is not None and loss.apart_from_zero:
         first, second = ("adapter", "base") if loss.value < 0 else ("base", "adapter")
@@ -114,7 +118,7 @@ def errors(found: Contents, say: Words) -> list[str]:
 
 def _errors(mine: Figure, theirs: Figure, gap: Figure, say: Words) -> str:
     rates = [say.number(100 * one.value, 1) for one in (mine, theirs)]
-    names = {"first": say.the("adapter"), "second": say.the("base")}
+    names = {"first": say.the("adapter"), "second": say.the("base"), "n": say.count(gap.n)}
     if gap.low is None or gap.high is None:
         return say("errors_no_interval", **names, mine=rates[0], theirs=rates[1], why=say(gap.why or "unknown"))
     if not gap.apart_from_zero:
@@ -124,7 +128,7 @@ def _errors(mine: Figure, theirs: Figure, gap: Figure, say: Words) -> str:
     if winner == "base":
         rates.reverse()
     low, high = sorted((abs(gap.low), abs(gap.high)))
-    values = {"gap": say.number(100 * abs(gap.value), 1), "span": say.span(low, high, 1, 100)}
+    values = {"n": say.count(gap.n), "gap": say.number(100 * abs(gap.value), 1), "span": say.span(low, high, 1, 100)}
     return say(
         "errors_better", winner=say.the(winner), loser=say.the(loser), mine=rates[0], theirs=rates[1], **values
     )

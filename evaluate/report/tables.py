@@ -207,7 +207,7 @@ def _cell(gap: Gap, most: float, scale: float, digits: int, say: Words) -> dict[
 def gate(one: Gate, say: Words) -> dict[str, str]:
     span = say.span(one.low, one.high, 3) if one.low is not None else ""
     found = say("unknown") if one.found is None else f"{say.number(one.found, 3)} {f'({span})' if span else ''}"
-    about = f" ({say.isolated(one.about)})" if one.about else ""
+    about = f" ({say.factor(one.about.kind, one.about.factor)}: {say.group(one.about)})" if one.about else ""
     return {
         "asked": f"{say(f'gate_{one.key}')} {say.number(one.asked, 3)}",
         "found": found + about,
