@@ -196,6 +196,16 @@ def test_bitter_wine_with_judges(nodes: int) -> None:
     assert (fit.variance, fit.log_likelihood) == pytest.approx((1.2877, -81.5325), abs=1e-3)
 
 
+def test_listeners_of_extreme_opinions_do_not_upset_the_ordinal_model() -> None:
+    draw = np.random.default_rng(1)
+    who, which = np.repeat(np.arange(60), 40), np.tile(np.arange(2), 1200)
+    opinion = 0.8 * which + draw.normal(0, 3, 60)[who] + draw.logistic(size=2400)
+    ratings = np.digitize(opinion, [-2, -0.5, 0.5, 2]) + 1
+    fit = ordinal.fit(ratings.tolist(), which[:, None], who.tolist())
+    assert isinstance(fit, OrdinalFit)
+    assert abs(fit.beta[0] - 0.8) < 3 * fit.se[0] < 0.5 and 5 < fit.variance < 15
+
+
 @pytest.mark.parametrize("higher", [[3, 3, 3], [2, 3, 3]])
 def test_a_system_rated_apart_without_exception_has_no_finite_effect(higher: list[int]) -> None:
     assert isinstance(ordinal.fit([1, 1, 2, *higher], [[0]] * 3 + [[1]] * 3), NoEstimate)

@@ -99,7 +99,7 @@ def fit(
     sides = [_Side.of(name, *level, which) for name, level in zip(names, levels, strict=True)]
     if sides[0].columns.shape[1] * max(sides[1].columns.shape[1], 1) > _LARGEST:
         return NotEnough("too many listeners and sentences for this model")
-    return _Tables(y, x, *sides).fit(people, sentences)
+    return _Tables(y, x, *sides).fit(people, sentences) or NotEnough("the model did not settle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +147,17 @@ class _Tables:
         self.names = (*outer.names, *inner.names)
         self.kind = np.concatenate([outer.kind, inner.kind + len(outer.names)])
 
-    def fit(self, listeners: int, items: int) -> Fit:
+    def fit(self, listeners: int, items: int) -> Fit | None:
+        """The fit; None where the likelihood's highest point was not found."""
         from scipy.optimize import minimize
 
         bounds = [(_NIL, 1e6)] * len(self.names)
         found = minimize(self.deviance, np.full(len(bounds), 0.3), jac=True, method="L-BFGS-B", bounds=bounds,
                          options={"ftol": 1e-12, "gtol": 1e-8, "maxiter": 500})  # fmt: skip
         shares = np.asarray(found.x)
+        still = np.asarray(found.jac) * shares  # by the logarithm of each share: nil at the best, or at the edge
+        if np.abs(still[shares < bounds[0][1]]).max(initial=0.0) > 1e-2:
+            return None
         state = _Factorised(self, shares)
         ratio = np.append(np.where(shares <= 2 * _NIL, 0.0, shares), 1.0) * state.rest
         gradients, information = state.uncertainty()

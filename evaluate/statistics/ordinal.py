@@ -49,6 +49,8 @@ def fit(
     found = minimize(model.loss, model.start(), jac=True, method="BFGS", options={"gtol": 1e-4 * len(x) ** 0.5})
     if np.abs(found.x[categories - 1 : categories - 1 + x.shape[1]]).max() > 20:
         return NoEstimate("an effect grows without end")
+    if np.abs(found.jac).max() > 1e-3 * len(x):
+        return NotEnough("the ordinal model did not settle")
     return model.fitted(found.x, len(x))
 
 
@@ -124,13 +126,13 @@ class _Model:
         from scipy.special import expit
 
         b, bend = self.mode if spread else np.zeros(self.people), np.ones(self.people)
-        for _ in range(30 if spread else 0):
+        for _ in range(60 if spread else 0):
             u, low = upper - spread * b[self.who], lower - spread * b[self.who]
             _, by_upper, by_lower = _log_chance(u, low)
             slope = np.bincount(self.who, -spread * self.weights * (by_upper + by_lower), self.people) - b
             curve = expit(u) * expit(-u) + expit(low) * expit(-low)
             bend = 1 + np.bincount(self.who, spread**2 * self.weights * curve, self.people)
-            step = slope / bend
+            step = np.clip(slope / bend, -1, 1)  # Newton's own step can leap past the peak, and back
             b = b + step
             if np.abs(step).max() < 1e-8:
                 break
