@@ -17,9 +17,11 @@ import uvicorn
 import yaml
 from starlette.testclient import TestClient
 
-from evaluate import listen, report, stimuli
+from evaluate import listen, stimuli
 from evaluate.answers import Answer, Answers
 from evaluate.design import trials
+from evaluate.findings import analyse
+from evaluate.report.heard import comparisons, heard
 from evaluate.stimuli import Stimulus
 from evaluate.systems import Item, Rendered, System
 from recipes.schema import Recipe, UserError, load
@@ -235,24 +237,20 @@ def test_ratings_reach_the_report(client: TestClient, recipe: Recipe) -> None:
         text = answer(client, text)
     assert strings("en")["thanks"] in text
     given = kept(recipe)
-    table = report.listening(given, recipe)
-    rating = table["mean rating, 1 to 5"]["adapter"]
-    assert rating and rating.value == 4 and rating.n == sum("adapter" in one.systems for one in given)
-    gap = table["mean rating, 1 to 5"]["adapter - base"]
-    both = [one for one in given if {*one.systems} == {"adapter", "base"}]
-    assert gap and gap.value == 0 and gap.n == len(both)
-    liked = table["preferred over base"]["adapter"]
-    assert liked and liked.n == len(both)
-    assert liked.value == sum(one.systems[0] == "adapter" for one in both) / len(both)  # each time A was chosen
+    rated, preferred = heard(recipe).ratings
+    assert {one.score for one in rated.scores if one.system == "adapter"} == {4}
+    assert len(rated.scores) == sum(len(one.systems) for one in given)
+    assert len(preferred.comparisons) == len(given)
+    assert all(one.score == -1 for one in preferred.comparisons)  # each time A was chosen
+    assert [(one.first, one.second) for one in preferred.comparisons] == [tuple(one.systems) for one in given]
 
 
-def test_a_listener_who_hears_no_difference_is_half_a_vote_for_each(recipe: Recipe) -> None:
+def test_a_listener_who_hears_no_difference_says_neither() -> None:
     said = ["adapter", "adapter", "none", "base"]
     answers = [Answer("l", n, str(n), ["base", "adapter"], {}, one) for n, one in enumerate(said)]
-    answers.append(Answer("l", 9, "9", ["recordings", "adapter"], {}, "recordings"))
-    table = report.listening(answers, recipe)
-    assert str(table["preferred over base"]["adapter"]) == "0.625 (not enough data for an interval, n = 4)"
-    assert str(table["preferred over recordings"]["adapter"]) == "0.000 (not enough data for an interval, n = 1)"
+    ratings = comparisons(answers)
+    assert ratings and [one.score for one in ratings.comparisons] == [1, 1, 0, -1]
+    assert analyse(ratings).matrix["adapter"]["base"] == (2, 1, 1)
 
 
 # ---------------------------------------------------------------- answers belong to what was heard

@@ -31,12 +31,13 @@ def heard(recipe: Recipe) -> Heard:
         answers, earlier = kept.all(), kept.of_other_tests()
     finally:
         kept.close()
-    found = [one for one in (_scores(answers), _comparisons(answers)) if one]
+    found = [one for one in (scores(answers), comparisons(answers)) if one]
     listeners = len({answer.listener for answer in answers})
     return Heard("open" if found else "none", found, listeners, len(answers), earlier)
 
 
-def _scores(answers: list[Answer]) -> Ratings | None:
+def scores(answers: list[Answer]) -> Ratings | None:
+    """Each clip's rating by itself, where there are any."""
     rows = [
         Score(one.listener, one.item, system, float(score), one.number, one.systems.index(system))
         for one in answers
@@ -45,7 +46,8 @@ def _scores(answers: list[Answer]) -> Ratings | None:
     return Ratings("acr", rows, [], _people(answers), _PRIMARY) if rows else None
 
 
-def _comparisons(answers: list[Answer]) -> Ratings | None:
+def comparisons(answers: list[Answer]) -> Ratings | None:
+    """Which of two was preferred, where that was asked."""
     rows = []
     for one in answers:
         if one.preferred and len(one.systems) == 2:
