@@ -12,7 +12,7 @@ from dataclasses import replace
 from evaluate.findings.compared import compared
 from evaluate.findings.kinds import Findings
 from evaluate.findings.scored import scored
-from evaluate.ratings import Person, Ratings
+from evaluate.ratings import Comparison, Person, Ratings, Score
 from evaluate.statistics import agreement
 from evaluate.statistics.outcome import NotEnough
 from evaluate.statistics.screening import post_screening
@@ -29,12 +29,13 @@ def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings
     whole = None
     if gone:
         whole = (scored if ratings.scores else compared)(ratings, resamples, seed, confirm=False)["primary"]
-    who = {row.listener for row in [*kept.scores, *kept.comparisons]}
+    rows: list[Score | Comparison] = [*kept.scores, *kept.comparisons]
+    who = {row.listener for row in rows}
     people = [one for one in kept.people if one.listener in who]
     return Findings(
         method=ratings.method,
-        n=len(kept.scores) or len(kept.comparisons),
-        items=len({row.item for row in [*kept.scores, *kept.comparisons]}),
+        n=len(rows),
+        items=len({row.item for row in rows}),
         listeners=len(who),
         excluded=dict(sorted(Counter(gone.values()).items())),
         everybody=whole,
@@ -65,7 +66,8 @@ def _gone(ratings: Ratings) -> dict[str, str]:
     if ratings.method == "mushra":
         for who, why in post_screening(ratings.scores, REFERENCE, MID_ANCHOR).items():
             gone.setdefault(who, f"BS.1534-3: {why.split(' in ')[0]} too often")
-    rated = {row.listener for row in [*ratings.scores, *ratings.comparisons]}
+    rows: list[Score | Comparison] = [*ratings.scores, *ratings.comparisons]
+    rated = {row.listener for row in rows}
     return {who: why for who, why in gone.items() if who in rated}
 
 

@@ -98,7 +98,7 @@ def _strengths(rows: Sequence[Comparison], asked: tuple[str, str] | None) -> dic
         found["strengths"][name] = (value, None, None) if half is None else (value, value - half, value + half)
     if asked:
         value, error = fitted.difference(*asked)
-        edges = (None, None) if error is None else (value - far * error, value + far * error)
+        low, high = (None, None) if error is None else (value - far * error, value + far * error)
         why = f"no finite estimate: {fitted.why}" if fitted.why else None
-        found["confirmations"] = [Confirmation("bradley_terry", value if error else None, *edges, why=why)]
+        found["confirmations"] = [Confirmation("bradley_terry", value if error else None, low, high, why=why)]
     return found

@@ -156,11 +156,9 @@ def _crossed_draws(
     one, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        draws = (
-            generator.multinomial(count, np.full(count, 1 / count), size).astype(float)
-            for generator, count in ((one, people), (other, sentences))
-        )
-        yield start, *draws
+        by_listener = one.multinomial(people, np.full(people, 1 / people), size).astype(float)
+        by_item = other.multinomial(sentences, np.full(sentences, 1 / sentences), size).astype(float)
+        yield start, by_listener, by_item
 
 
 def _summed(

@@ -158,12 +158,12 @@ def _endless(design: Real, outcome: NDArray[np.int64]) -> str | None:
 def _spread_out(a: NDArray[np.int64], b: NDArray[np.int64], ties: bool) -> Real:
     """One of each outcome for every pair that met, shared by its comparisons: (n, 3)."""
     _, where, often = np.unique(np.column_stack([a, b]), axis=0, return_inverse=True, return_counts=True)
-    return np.outer(1 / often[where.ravel()], [1.0, 1.0, 1.0 if ties else 0.0])
+    return np.asarray(np.outer(1 / often[where.ravel()], [1.0, 1.0, 1.0 if ties else 0.0]), dtype=np.float64)
 
 
 def _covariance(bend: Real, slopes: Real, clusters: list[tuple[NDArray[np.int64], int]]) -> Real:
     """The inverse of the bend; with clusters, the sandwich that adds up their slopes."""
-    inverse: Real = np.linalg.inv(bend)
+    inverse = np.asarray(np.linalg.inv(bend), dtype=np.float64)
     if not clusters:
         return inverse
     meat = np.zeros_like(bend)

@@ -186,7 +186,8 @@ class _Factorised:
         from scipy.linalg import cho_solve, solve_triangular
 
         self.tables, self.shares = tables, shares
-        edge, levels, width = tables.outer.columns.shape[1], *tables.a.shape[:2]
+        edge = int(tables.outer.columns.shape[1])
+        levels, width = tables.a.shape[:2]
         root = np.sqrt(shares)[tables.kind]
         self.root, first, second = root, root[:edge], root[edge:]
         a = tables.a * first.reshape(levels, width, 1) * first.reshape(levels, 1, width) + np.eye(width)
@@ -224,8 +225,9 @@ class _Factorised:
 
         tables = self.tables
         reach = self.back(self.h)
-        of_outer = np.square(np.linalg.inv(self.low_a)).sum(axis=1).ravel()
-        of_outer += np.square(solve_triangular(self.low_s, reach.T, lower=True)).sum(axis=0)
+        alone = np.asarray(np.linalg.inv(self.low_a), dtype=np.float64)
+        of_outer = np.square(alone).sum(axis=1).ravel()
+        of_outer = of_outer + np.square(solve_triangular(self.low_s, reach.T, lower=True)).sum(axis=0)
         of_inner = np.square(solve_triangular(self.low_s, np.eye(len(self.low_s)), lower=True)).sum(axis=0)
         diagonal = np.concatenate([of_outer, of_inner])
         through_x = np.einsum("ki,ij,kj->k", self.u[:, :-1], self.inverse, self.u[:, :-1])

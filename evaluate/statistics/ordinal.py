@@ -125,7 +125,8 @@ class _Model:
         """Where each listener's integrand is highest, and how wide it is there. Each (people,)"""
         from scipy.special import expit
 
-        b, bend = self.mode if spread else np.zeros(self.people), np.ones(self.people)
+        b: Real = self.mode if spread else np.zeros(self.people)
+        bend: Real = np.ones(self.people)
         for _ in range(60 if spread else 0):
             u, low = upper - spread * b[self.who], lower - spread * b[self.who]
             _, by_upper, by_lower = _log_chance(u, low)
