@@ -42,8 +42,8 @@ def compared(test: Findings, one: Difference, say: Words) -> str:
     """One comparison as a sentence."""
     names = {"first": say.the(one.first), "second": say.the(one.second)}
     if one.low is None or one.high is None:
-        value = points(one.value, test.method, say, decided=False)
-        return say("heard_no_interval", **names, value=value, why=say(one.why or "unknown"))
+        alone = points(one.value, test.method, say, decided=False)
+        return say("heard_no_interval", **names, value=alone, why=say(one.why or "unknown"))
     if test.method == "abx":
         key = "heard_apart" if one.winner else "heard_not_apart"
         return say(key, **names, by=_by(test.method, one.value, one.low, one.high, say, decided=bool(one.winner)))

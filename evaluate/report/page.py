@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate import plots
+from evaluate.metrics import METRICS
 from evaluate.report import tables
 from evaluate.report.contents import Contents, contents
 from evaluate.report.lead import lead
@@ -50,10 +51,12 @@ def html(found: Contents, say: Words, languages: list[Any], heard: list[dict[str
         lineage=found.lineage,
         links=links if len(links) > 1 else [],
         lead=lead(found, say),
-        tests=[tables.test(one, say) for one in found.tests],
+        tests=[tables.listening(one, say) for one in found.tests],
         bias=[tables.bias(one, say) for one in found.bias],
         gates=[tables.gate(one, say) for one in found.gates],
-        figures={say.metric(metric): tables.figures(row, say) for metric, row in found.results.figures.items()},
+        figures={
+            tables.heading(metric, say): tables.figures(row, say) for metric, row in found.results.figures.items()
+        },
         plots=drawings(found, say),
         curves=plots.curves(found.recipe.folder("train") / "metrics.jsonl", say),
         done=tables.done(found, say),
@@ -69,6 +72,6 @@ def drawings(found: Contents, say: Words) -> list[str]:
     drawn = []
     for metric, row in found.results.figures.items():
         if any(figure and " - " not in name for name, figure in row.items()):
-            reference = 1.0 if metric == "duration ratio" else None
+            reference = METRICS[metric].target if metric in METRICS else None
             drawn.append(plots.intervals(say.metric(metric), row, reference, say.row))
     return drawn

@@ -6,6 +6,7 @@ from evaluate import plots
 from evaluate.bias import Bias, Gap
 from evaluate.findings import Confirmation, Difference, Findings
 from evaluate.gates import Gate
+from evaluate.metrics import METRICS
 from evaluate.report.contents import Contents
 from evaluate.report.lead import gap_measure, measure, plain
 from evaluate.report.words import Words
@@ -22,6 +23,15 @@ def cells(figure: Figure | None, say: Words) -> tuple[str, str, str]:
     return value, say.span(figure.low, figure.high, 3), n
 
 
+def heading(metric: str, say: Words) -> tuple[str, str]:
+    """A metric's name; and its unit, and which way is better."""
+    known = METRICS.get(metric)
+    if known is None:
+        return say.metric(metric), ""
+    way = say(f"better_{known.better if known.target is None else 'target'}", target=say.number(known.target or 0, 0))
+    return say.metric(metric), f"{say.isolated(known.unit)} · {way}" if known.unit else way
+
+
 def figures(row: dict[str, Figure | None], say: Words) -> list[tuple[str, str, str, str, bool]]:
     """A metric's rows: name, value, interval, n, and whether there is an interval."""
     return [(say.row(name), *cells(one, say), bool(one and one.low is not None)) for name, one in row.items()]
@@ -30,7 +40,7 @@ def figures(row: dict[str, Figure | None], say: Words) -> list[tuple[str, str, s
 # ---------------------------------------------------------------- a listening test
 
 
-def test(found: Findings, say: Words) -> dict[str, Any]:
+def listening(found: Findings, say: Words) -> dict[str, Any]:
     """Everything that the page shows of a test."""
     means = {one.system: one.mean for one in found.heard}
     strengths = {
@@ -134,15 +144,18 @@ def notes(found: Findings, say: Words) -> list[str]:
     scale, digits = measure(found.method)
     said = []
     if found.equivalence:
-        one = found.equivalence
-        values = {"margin": plain(one.margin, found.method, say), "span": say.span(one.low, one.high, digits, scale)}
-        said.append(say("equivalence", verdict=say("answer_yes" if one.equivalent else "answer_no"), **values))
+        same = found.equivalence
+        values = {
+            "margin": plain(same.margin, found.method, say),
+            "span": say.span(same.low, same.high, digits, scale),
+        }
+        said.append(say("equivalence", verdict=say("answer_yes" if same.equivalent else "answer_no"), **values))
     if found.detectable:
         said.append(say("detectable", value=plain(found.detectable, found.method, say)))
     if found.effect:
         key = "order_effect" if found.heard else "side_effect"
-        value = say.number(found.effect.value * scale, digits, sign=True)
-        said.append(say(key, value=value, span=say.span(found.effect.low, found.effect.high, digits, scale)))
+        moved = say.number(found.effect.value * scale, digits, sign=True)
+        said.append(say(key, value=moved, span=say.span(found.effect.low, found.effect.high, digits, scale)))
     if found.any_time:
         span = say.span(found.any_time.low, found.any_time.high, digits, scale)
         said.append(say("any_time", span=span, may=say("answer_yes" if found.any_time.may_stop else "answer_no")))
@@ -150,15 +163,14 @@ def notes(found: Findings, say: Words) -> list[str]:
         told = {k: say.number(v, 2) if isinstance(v, float) else say(v) for k, v in found.agreement.items()}
         said.append(say("agreement", **told))
     if found.friedman:
-        one_ = found.friedman
-        said.append(
-            say("friedman", statistic=say.number(one_.statistic, 1), p=say.chance(one_.p), n=say.count(one_.n))
-        )
+        test = found.friedman
+        values = {"statistic": say.number(test.statistic, 1), "p": say.chance(test.p), "n": say.count(test.n)}
+        said.append(say("friedman", **values))
     if found.blinding:
         value, low, high = found.blinding
         said.append(say("blinding", value=say.number(value), span=say.span(low, high)))
     if found.variances:
-        parts = (f"{say(f'v_{name}')} {say.number(value, 3)}" for name, value in found.variances.items())
+        parts = (f"{say(f'v_{name}')} {say.number(one, 3)}" for name, one in found.variances.items())
         said.append(say("variances", parts=" · ".join(parts)))
     return said
 

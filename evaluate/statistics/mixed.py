@@ -216,8 +216,8 @@ class _Factorised:
     def back(self, values: Real) -> Real:
         """Solve the transposed blocks of the outer factor."""
         levels, width = self.low_a.shape[:2]
-        solved: Real = np.linalg.solve(self.low_a.transpose(0, 2, 1), values.reshape(levels, width, -1))
-        return solved.reshape(levels * width, -1)
+        solved = np.linalg.solve(self.low_a.transpose(0, 2, 1), values.reshape(levels, width, -1))
+        return np.asarray(solved, dtype=np.float64).reshape(levels * width, -1)
 
     def slope(self) -> Real:
         """Of the deviance, by each share: tr(P ZZ') - y'P ZZ' P y / rest."""

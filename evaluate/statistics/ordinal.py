@@ -125,14 +125,14 @@ class _Model:
         """Where each listener's integrand is highest, and how wide it is there. Each (people,)"""
         from scipy.special import expit
 
-        b: Real = self.mode if spread else np.zeros(self.people)
         bend: Real = np.ones(self.people)
+        b: Real = self.mode if spread else 0 * bend
         for _ in range(60 if spread else 0):
             u, low = upper - spread * b[self.who], lower - spread * b[self.who]
             _, by_upper, by_lower = _log_chance(u, low)
             slope = np.bincount(self.who, -spread * self.weights * (by_upper + by_lower), self.people) - b
             curve = expit(u) * expit(-u) + expit(low) * expit(-low)
-            bend = 1 + np.bincount(self.who, spread**2 * self.weights * curve, self.people)
+            bend = np.ones(self.people) + np.bincount(self.who, spread**2 * self.weights * curve, self.people)
             step = np.clip(slope / bend, -1, 1)  # Newton's own step can leap past the peak, and back
             b = b + step
             if np.abs(step).max() < 1e-8:
