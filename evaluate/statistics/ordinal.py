@@ -82,7 +82,7 @@ class _Model:
         self.nodes, node_weights = np.polynomial.hermite_e.hermegauss(nodes if random else 1)
         self.log_nodes = np.log(node_weights) - 0.5 * np.log(2 * np.pi) + 0.5 * self.nodes**2
         self.people = int(self.who.max()) + 1
-        self.mode = np.zeros(self.people)
+        self.mode: Real = np.zeros(self.people)
 
     def start(self) -> Real:
         shares = np.bincount(self.category, self.weights, self.categories).cumsum() / self.weights.sum()
@@ -133,7 +133,7 @@ class _Model:
             slope = np.bincount(self.who, -spread * self.weights * (by_upper + by_lower), self.people) - b
             curve = expit(u) * expit(-u) + expit(low) * expit(-low)
             bend = np.ones(self.people) + np.bincount(self.who, spread**2 * self.weights * curve, self.people)
-            step = np.clip(slope / bend, -1, 1)  # Newton's own step can leap past the peak, and back
+            step: Real = np.clip(slope / bend, -1, 1)  # Newton's own step can leap past the peak, and back
             b = b + step
             if np.abs(step).max() < 1e-8:
                 break
