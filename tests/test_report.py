@@ -182,6 +182,14 @@ def test_a_page_holds_every_finding_and_asks_for_nothing(language: Any) -> None:
         assert Words(language)(f"method_{one.method}").split("(")[0] in text
 
 
+@pytest.mark.parametrize("content", [found(gap=BETTER, recipe=HEARS), found(sealed=True), found()])
+def test_a_page_without_ratings_has_no_section_of_them(content: Contents) -> None:
+    text = unescape(page.html(content, Words("en"), ["en"], [], 0))
+    say = Words("en")
+    shown = re.findall("<h2>(.*)</h2>", text)
+    assert shown == [say("h_figures"), say("h_sentences"), say("h_facts")] and 'class="links"' not in text
+
+
 def test_no_figure_is_shown_without_its_uncertainty() -> None:
     say = Words("en")
     assert tables.cells(None, say) == ("", "nothing to measure", "0")

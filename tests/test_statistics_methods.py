@@ -291,6 +291,11 @@ def test_who_never_lost_has_no_finite_strength(rows: list[tuple[str, str, float,
     assert found.difference("a", "b")[0] > 0 and found.difference("a", "b")[1] is None
 
 
+def test_a_side_that_cannot_be_told_from_strength_is_not_asked_for() -> None:
+    found = strengths([("a", "b", -1.0, 3), ("a", "b", 1.0, 2)], side=True)
+    assert found.why is None and found.side is None and found.difference("a", "b")[0] == pytest.approx(np.log(1.5))
+
+
 def test_one_win_back_makes_it_finite() -> None:
     rows = [("a", "b", -1.0, 3), ("b", "c", -1.0, 2), ("c", "a", -1.0, 1)]
     assert strengths(rows, side=False).why is None

@@ -18,6 +18,8 @@ from evaluate.statistics.outcome import NotEnough, numbered
 
 Real = NDArray[np.float64]
 
+_APART = "some systems were never compared with the others"
+
 
 @dataclass(frozen=True, eq=False)
 class Strengths:
@@ -70,6 +72,8 @@ def fit(
     design = _design(a, b, len(systems), side, ties)
     counts = np.eye(3)[outcome] * count[:, None]
     why = _endless(design, outcome)
+    if why == _APART and side:  # each pair was heard in one order only: its side cannot be told from its strength
+        return fit(first, second, scores, weights, listeners, items, side=False)
     if why:
         counts = counts + 0.5 * _spread_out(a, b, ties)
     at = _climb(design, counts)
@@ -152,7 +156,7 @@ def _endless(design: Real, outcome: NDArray[np.int64]) -> str | None:
     if found.status == 0 and -found.fun > 1e-7:
         return "some system, or group of systems, never lost to the others, or never won"
     spans = np.linalg.matrix_rank(gains) == design.shape[2]
-    return None if spans else "some systems were never compared with the others"
+    return None if spans else _APART
 
 
 def _spread_out(a: NDArray[np.int64], b: NDArray[np.int64], ties: bool) -> Real:
