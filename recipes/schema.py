@@ -469,7 +469,8 @@ class Train(Section):
     method: Literal["lora", "full"] = "lora"
     quantise: Literal["nf4", "int8"] | None = None  # the base in 4 or 8 bits (QLoRA); needs an NVIDIA GPU
     lora: Lora = Lora()
-    window_s: float = Field(30.0, gt=0, le=30)  # what Whisper hears at once; shorter trains and runs faster
+    # What Whisper hears at once, in seconds; `fit`: no more than there is; null: as its base, 30 in published ones.
+    audio_context: Literal["fit"] | Annotated[float, Field(gt=0, le=30)] | None = None
     mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
@@ -496,6 +497,13 @@ class Train(Section):
     probe: Probe | None = Probe()
     wandb: Wandb = Wandb()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "window_s" in given:
+            raise ValueError("`window_s` is now `audio_context`: seconds as before, or `fit` for as much as there is")
+        return given
+
     @model_validator(mode="after")
     def _base_or_config(self) -> Self:
         if self.base is None and not self.config:
@@ -514,8 +522,8 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _keys_of_the_family(self) -> Self:
-        if self.family != "whisper" and self.window_s != 30:
-            raise ValueError("`window_s` is for the family whisper only")
+        if self.family != "whisper" and self.audio_context is not None:
+            raise ValueError("`audio_context` is for the family whisper only")
         if self.family != "speecht5" and (self.speaker_encoder or self.vocoder):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
         if self.mms_adapter and (self.family != "ctc" or not self.base):

@@ -185,7 +185,7 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
         "train": {
             "family": "whisper",
             "base": str(SHARED / "models" / "whisper-tiny-en"),
-            "window_s": 8,
+            "audio_context": "fit",
             "lora": {"r": 32, "alpha": 64},
             "learning_rate": 1e-3,
             "warmup_steps": 15,

@@ -18,6 +18,7 @@ from transformers import (
     WavLMConfig,
     WavLMForXVector,
 )
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from recipes.schema import Family as Name
 from recipes.schema import UserError
@@ -313,10 +314,15 @@ def test_values_that_make_no_model_are_a_message(tmp_path: Path, wrong: dict[str
         open_family(settings, letters=["ⴰ"])
 
 
-def test_whisper_learns_in_a_shorter_window_as_well(opened: Opener) -> None:
-    family, rows = opened("whisper", window_s=4), [ROWS[1], ROWS[3]]
-    inputs = family.collate(encoded(family, rows))["input_features"]
-    assert inputs.shape == (2, 80, 400)
+@pytest.mark.parametrize(("context", "frames"), [(4, 400), ("fit", 124), (None, 3000)])
+def test_whisper_hears_as_much_as_the_recipe_says(opened: Opener, context: Any, frames: int) -> None:
+    family, rows = opened("whisper", audio_context=context), [ROWS[1], ROWS[3]]  # of 1.2 s and 0.4 s
+    assert family.collate(encoded(family, rows))["input_features"].shape == (2, 80, frames)
+
+
+@pytest.mark.parametrize("context", [4, "fit"])
+def test_whisper_learns_in_a_shorter_context_as_well(opened: Opener, context: Any) -> None:
+    family, rows = opened("whisper", audio_context=context), [ROWS[1], ROWS[3]]
 
     def known() -> bool:
         family.model.eval()
@@ -324,18 +330,60 @@ def test_whisper_learns_in_a_shorter_window_as_well(opened: Opener) -> None:
 
     learn(family, rows, 300, 1e-2, known)
     assert known()
-    with pytest.raises(Skip, match=r"5.0 s; Whisper hears 4 s"):
-        family.encode("ⴰ", np.zeros(5 * family.rate_hz, np.float32), family.voice(np.zeros(1, np.float32)))
+
+
+@pytest.mark.parametrize(("context", "most_s"), [(4, 4), ("fit", 30), (None, 30)])
+def test_a_clip_longer_than_whisper_hears_is_skipped(opened: Opener, context: Any, most_s: int) -> None:
+    family = opened("whisper", audio_context=context)
+    with pytest.raises(Skip, match=rf"{most_s + 1}.0 s; Whisper hears {most_s} s at once"):
+        family.encode("ⴰ", np.zeros((most_s + 1) * family.rate_hz, np.float32), np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize("length_s", [0.0, 0.3, 1.2345, 3.99, 29.99, 30.0])
+def test_silence_that_is_filled_in_later_is_that_of_the_published_features(opened: Opener, length_s: float) -> None:
+    family: Any = opened("whisper")
+    samples = np.resize(tiny.samples(2.0), round(length_s * family.rate_hz))
+    theirs = family.features(samples, sampling_rate=family.rate_hz, return_tensors="np").input_features
+    ours = family.collate([family.encode("ⴰ", samples, np.zeros(0, np.float32))])["input_features"]
+    assert np.abs(ours.numpy() - theirs).max() < 1e-3  # kept in half precision
+
+
+def test_whispers_encoder_of_any_length_is_the_published_one_on_its_whole_window(opened: Opener) -> None:
+    encoder = opened("whisper").model.get_encoder().eval()
+    inputs = torch.randn(1, 80, 3000)
+    with torch.no_grad():
+        ours = encoder(inputs).last_hidden_state
+        encoder.__class__ = WhisperEncoder
+        assert torch.equal(ours, encoder(inputs).last_hidden_state)
 
 
 def test_an_adapter_for_a_shorter_window_is_loaded_with_it(opened: Opener, tmp_path: Path) -> None:
-    family = opened("whisper", window_s=4)
+    family = opened("whisper", audio_context=4)
     adapter.add_lora(family, tiny.recipe(Path(), "whisper", base="./base").train.lora, tiny.TEXTS)
     family.model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     family.save_processor(tmp_path / "adapter")
-    again = opened("whisper", window_s=4)
+    again = opened("whisper", audio_context=4)
     assert again.model.config.max_source_positions == 200
     assert '"chunk_length": 4' in next((tmp_path / "adapter").glob("*processor_config.json")).read_text()
+
+
+@pytest.mark.parametrize(("context", "frames"), [(4, 400), (2.5, 250), ("fit", 124)])
+def test_a_whisper_that_was_trained_whole_says_itself_what_it_hears(
+    opened: Opener, tmp_path: Path, context: Any, frames: int
+) -> None:
+    family = opened("whisper", audio_context=context)
+    family.model.save_pretrained(tmp_path / "made")
+    family.save_processor(tmp_path / "made")
+    again = adapter.open_recogniser(str(tmp_path / "made"))
+    assert again.collate(encoded(again, [ROWS[1]]))["input_features"].shape == (1, 80, frames)
+    if context == 4:
+        with pytest.raises(UserError, match=r"train.audio_context: 10 s are more than the base's 4 s"):
+            opened("whisper", base=str(tmp_path / "made"), audio_context=10)
+
+
+def test_the_earlier_name_of_the_context_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`window_s` is now `audio_context`: seconds as before, or `fit`"):
+        tiny.recipe(tmp_path, "whisper", base="./base", window_s=15)
 
 
 def test_whisper_needs_a_base_for_its_tokenizer(tmp_path: Path) -> None:

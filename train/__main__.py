@@ -27,12 +27,14 @@ from train import adapter
 from train.families import Family, Opposed, Samples, open_family
 from train.features import Features, encode_split, speaker_voices
 from train.loop import fit
+from train.memory import keep_memory
 from train.probes import error_rate, probe
 
 
 def main(recipe: Recipe) -> None:
     # Numbers too small to matter slow a CPU down by a factor of several; before the first worker thread starts.
     torch.set_flush_denormal(True)
+    keep_memory()
     # Accelerate looks for other processes on a CPU only where it is told that there is no GPU.
     alone = "LOCAL_RANK" not in os.environ or torch.accelerator.is_available()
     here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
@@ -146,8 +148,8 @@ def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or name for name in models]
     letters = sorted({letter for text in texts for letter in text})
-    about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens, settings.window_s]
-    about += [settings.mms_adapter]
+    about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens]
+    about += [settings.audio_context, settings.mms_adapter]
     return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
 

@@ -230,8 +230,8 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path |
     if which == "base":
         if recipe.train.base is None:
             raise UserError("the recipe starts from `train.config`: there is no base model to compare with")
-        # As it was published: a shorter window is for what was trained with it.
-        family = open_family(recipe.train.model_copy(update={"window_s": 30.0}))
+        # As it was published: a shorter context is for what was trained with it.
+        family = open_family(recipe.train.model_copy(update={"audio_context": None}))
     elif not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
     elif recipe.train.method == "full":

@@ -11,8 +11,8 @@ def batches(durations_s: Sequence[float], budget_s: float, seed: int, epoch: int
     batches; every utterance is in exactly one.
     """
     draw = random.Random(f"{seed} {epoch}")
-    # A little noise on the lengths, so that the same utterances do not meet in every epoch.
-    order = sorted(range(len(durations_s)), key=lambda i: durations_s[i] * draw.uniform(0.9, 1.1))
+    # A little noise on the lengths, so that the same utterances do not meet in every epoch. More of it pads more.
+    order = sorted(range(len(durations_s)), key=lambda i: durations_s[i] * draw.uniform(0.98, 1.02))
     groups: list[list[int]] = []
     longest = 0.0
     for index in order:

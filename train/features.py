@@ -1,21 +1,21 @@
-"""Utterances as the arrays a family learns from: computed once, kept on disk, read by memory map."""
+"""Utterances as the arrays a family learns from: computed once, kept on disk, read when their batch comes."""
 
 import hashlib
 import json
 import math
 import os
 import shutil
+import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from prepare.dataset import decode
@@ -23,7 +23,17 @@ from train.checkpoints import full_disk_named
 from train.families import Example, Family, Prompted, Samples, Skip
 
 _PROMPT_S = 5.0  # long enough to know a voice by, short enough to leave room
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I16": "<i2", "I32": "<i4", "I64": "<i8", "BOOL": "?"}
 _SHARD = 256  # utterances in a file: little memory while encoding, a short header to read for a batch
+
+
+class Place(NamedTuple):
+    """Where in a shard an array lies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int  # byte of the file
 
 
 @dataclass(frozen=True)
@@ -34,20 +44,22 @@ class Features:
     ids: list[str]
     durations_s: list[float]
     skipped: list[tuple[str, str]]  # utterance id, reason
+    _places: dict[int, list[list[Place]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def examples(self, indices: list[int]) -> list[Example]:
-        """The arrays of some utterances."""
+        """The arrays of some utterances. Threads and forked processes may read at the same time."""
         return [self._example(index) for index in indices]
 
     def _example(self, index: int) -> Example:
-        shard, number = divmod(index, _SHARD)
-        with safe_open(_shard(self.folder, shard), "np") as file:
-            prefix = f"{number}."
-            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118, it is no mapping
-            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
+        number, at = divmod(index, _SHARD)
+        path = _shard(self.folder, number)
+        if number not in self._places:
+            self._places[number] = _places(path)
+        # Read, not mapped: what was read once is no memory of this process.
+        return {place.name: _array(path, place) for place in self._places[number][at]}
 
 
 def encode_split(family: Family, rows: Any, voices: Mapping[str, Samples], folder: Path, key: str) -> Features:
@@ -93,6 +105,27 @@ def _encode(family: Family, rows: Any, voices: Mapping[str, Samples], folder: Pa
 def _save(arrays: dict[str, NDArray[Any]], folder: Path, shard: int) -> None:
     with full_disk_named(folder):
         save_file(arrays, _shard(folder, shard))
+
+
+def _places(path: Path) -> list[list[Place]]:
+    """The arrays of each utterance of a shard.
+
+    Source: safetensors' format: a length of eight bytes, a header of JSON, then the bytes of all arrays.
+    """
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+    found: dict[int, list[Place]] = {}
+    for key, about in header.items():
+        number, _, name = key.partition(".")
+        place = Place(name, _DTYPES[about["dtype"]], tuple(about["shape"]), 8 + size + about["data_offsets"][0])
+        found.setdefault(int(number), []).append(place)
+    return [found[number] for number in sorted(found)]
+
+
+def _array(path: Path, place: Place) -> NDArray[Any]:
+    values: NDArray[Any] = np.fromfile(path, place.dtype, math.prod(place.shape), offset=place.start)
+    return values.reshape(place.shape)
 
 
 def _shard(folder: Path, number: int) -> Path:

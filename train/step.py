@@ -17,8 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from recipes.schema import Train, UserError
 from train import sharding
 from train.average import Average
-from train.families import Family
+from train.families import Family, Windowed
 from train.features import Features
+
+_AT_ONCE_S = 60.0  # of sound and silence, on a CPU
 
 
 @dataclass
@@ -78,8 +80,18 @@ def read(run: Run, groups: list[list[int]]) -> Portion:
 
 def _portion(run: Run, groups: list[list[int]]) -> Portion:
     parts = run.state.parts
-    pieces = [piece for group in groups for piece in _cut(group, parts)]
+    pieces = [piece for group in groups for piece in _cut(group, parts * _parts_on_cpu(run, group))]
     return Portion(groups, pieces, [run.family.collate(run.train.examples(piece)) for piece in pieces], parts)
+
+
+def _parts_on_cpu(run: Run, group: list[int]) -> int:
+    """How many parts of a batch a CPU takes one after another: as fast, with less memory than all at once.
+
+    Only where each clip is filled up to a window; else a batch is as long as `train.batch_s` says.
+    """
+    if run.accelerator.device.type != "cpu" or not isinstance(run.family, Windowed) or not run.family.window_s:
+        return 1
+    return math.ceil(len(group) * run.family.window_s / _AT_ONCE_S)
 
 
 def take(run: Run, portion: Portion) -> float:

@@ -85,6 +85,13 @@ class Opposed(Family, Protocol):
         """Put the opponent beside the model: trained with it, saved in checkpoints, and no part of the result."""
 
 
+@runtime_checkable
+class Windowed(Family, Protocol):
+    """A recogniser that fills clips up with silence."""
+
+    window_s: float | None  # as far as that; None: to the longest of a batch
+
+
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:
     """The base model of a recipe, with its processor.
 

@@ -1,4 +1,4 @@
-"""Recognition with Whisper: an encoder of 30-second windows, a decoder of byte-pair tokens.
+"""Recognition with Whisper: an encoder of up to 30 seconds, a decoder of byte-pair tokens.
 
 Source: Radford et al., "Robust speech recognition via large-scale weak supervision", ICML 2023.
 Its tokenizer falls back to bytes: letters such as ⴰ or ڭ, three and two of them, are added as tokens.
@@ -10,25 +10,48 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from recipes.schema import Train, UserError
 from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
 
-_WINDOW_S = 30.0  # of published checkpoints
 _EMBEDDING = "model.decoder.embed_tokens"  # tied to the output layer
-_POSITIONS_PER_S = 50  # of the encoder
+_POSITIONS_PER_S = 50  # of the encoder, each of two frames
 # Whisper has no Darija and no Tamazight; Arabic is the nearest language token of a multilingual model.
 _LANGUAGE = {"ary": "ar", "zgh": "ar", "shi": "ar", "tzm": "ar", "rif": "ar", "kab": "ar"}
 
 
+class AnyLength(WhisperEncoder):
+    """Whisper's encoder for any number of frames up to its window: it takes as many of its positions as there are.
+
+    The positions are sinusoids (section 2.2), so that those of a short clip are the first of a long one.
+    """
+
+    def forward(self, input_features: torch.Tensor, attention_mask: Any = None, **options: Any) -> BaseModelOutput:
+        """Mel frames, (batch, mels, 2 n), as hidden states, (batch, n, width)."""
+        gelu, dropout = torch.nn.functional.gelu, torch.nn.functional.dropout
+        hidden = gelu(self.conv2(gelu(self.conv1(input_features)))).transpose(1, 2)
+        hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
+        hidden = dropout(hidden, p=self.dropout, training=self.training)
+        for layer in self.layers:
+            if not (self.training and self.layerdrop > 0 and torch.rand([]) < self.layerdrop):
+                hidden = layer(hidden, None, **options)
+        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+
+
 class Whisper:
-    """A Whisper checkpoint. Hears 16 kHz, at most 30 s."""
+    """A Whisper checkpoint. Hears 16 kHz, at most 30 s.
+
+    `window_s`: what every clip is filled up to with silence; None: the longest of a batch.
+    """
 
     rate_hz = 16_000
     recognises = True
@@ -50,9 +73,15 @@ class Whisper:
             if _has_features(base)
             else WhisperFeatureExtractor()
         )
-        self.window_s = settings.window_s
-        if self.window_s < _WINDOW_S:
-            self._hear_less()
+        self.features.n_samples = round(self.features.n_samples)  # of a window that is no whole number of seconds
+        self.model.model.encoder.__class__ = AnyLength
+        self.longest_s: float = self.model.config.max_source_positions / _POSITIONS_PER_S
+        context = settings.audio_context or getattr(self.model.config, "audio_context", self.longest_s)
+        self.window_s = None if context == "fit" else float(context)
+        if self.window_s is None:
+            self.model.config.audio_context = "fit"  # known again when a model is trained whole, and saved
+        elif self.window_s != self.longest_s:
+            self._hear_less(self.window_s)
         self.model.config.forced_decoder_ids = None
         self.multilingual = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
@@ -75,8 +104,8 @@ class Whisper:
         return []
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
-        if len(samples) > self.window_s * self.rate_hz:
-            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.window_s:g} s (train.window_s)")
+        if len(samples) > self.longest_s * self.rate_hz:
+            raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.longest_s:g} s at once")
         tokens = self._tokens(text)
         labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
@@ -91,7 +120,7 @@ class Whisper:
         targets[:, : start - 1] = -100  # the prompt is given, not learnt
         given = padded[:, :-1].clone()
         given[given == -100] = self.tokenizer.eos_token_id
-        inputs = torch.stack([torch.from_numpy(np.array(example["inputs"], np.float32)) for example in examples])
+        inputs = self._filled_up([example["inputs"] for example in examples])
         return {"input_features": inputs, "decoder_input_ids": given, "labels": targets}
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -107,11 +136,11 @@ class Whisper:
     def transcribe(self, samples: Samples, language: str) -> str:
         """Greedy decoding of one clip."""
         parameter = next(self.model.parameters())
-        inputs = torch.from_numpy(self._features(samples))[None].to(parameter.device, parameter.dtype)
+        inputs = self._filled_up([self._features(samples)]).to(parameter.device, parameter.dtype)
         prompt = torch.tensor([self._prompt(language)], device=parameter.device)
         with torch.inference_mode():
             ids = self.model.generate(
-                input_features=inputs,
+                encoder_outputs=self.model.get_encoder()(inputs),
                 decoder_input_ids=prompt,
                 max_new_tokens=self.model.config.max_target_positions - len(prompt[0]) - 1,
                 num_beams=1,
@@ -138,27 +167,49 @@ class Whisper:
         self.tokenizer.add_tokens([f"<|{0.02 * number:.2f}|>" for number in missing], special_tokens=True)
         return max(rows, len(self.tokenizer))
 
-    def _hear_less(self) -> None:
+    def _hear_less(self, window_s: float) -> None:
         """Shorten the encoder's window. Its positions are sinusoids (section 2.2), so the first ones stay the same.
 
         What a published checkpoint computes changes a little, and fine-tuning takes that up; its cost falls
-        with the window, and more than that in attention.
+        with the window, and more than that in attention. Raises UserError when the base hears less as it is.
         """
-        count, encoder = round(self.window_s * _POSITIONS_PER_S), self.model.model.encoder
+        if window_s > self.longest_s:
+            raise UserError(f"train.audio_context: {window_s:g} s are more than the base's {self.longest_s:g} s")
+        self.longest_s = window_s
+        count, encoder = round(window_s * _POSITIONS_PER_S), self.model.model.encoder
         self.model.config.max_source_positions = encoder.max_source_positions = count
         positions = encoder.embed_positions
         positions.weight = torch.nn.Parameter(positions.weight[:count].detach().clone(), requires_grad=False)
         positions.num_embeddings = count
-        whole = self.features.to_dict() | {"chunk_length": self.window_s}
+        whole = self.features.to_dict() | {"chunk_length": int(window_s) if window_s.is_integer() else window_s}
         for key in ("n_samples", "nb_max_frames", "feature_extractor_type", "mel_filters"):
             whole.pop(key, None)
         self.features = WhisperFeatureExtractor(**whole)
-        self.features.n_samples = round(self.window_s * self.rate_hz)
+        self.features.n_samples = round(window_s * self.rate_hz)
         self.features.nb_max_frames = 2 * count
 
-    def _features(self, samples: Samples) -> Any:
-        values = self.features(samples, sampling_rate=self.rate_hz, return_tensors="np").input_features[0]
-        return np.asarray(values, dtype=np.float16)  # half the disk; log mels lie between -1 and 2
+    def _features(self, samples: Samples) -> NDArray[np.float16]:
+        """Log mel frames of a clip and of three frames of silence after it, where there is room: (mels, frames)."""
+        hop = self.features.hop_length
+        silent = min((-(-len(samples) // hop) + 3) * hop, self.features.n_samples) - len(samples)
+        heard = np.pad(samples[: self.features.n_samples], (0, max(0, silent)))
+        values = self.features(heard, sampling_rate=self.rate_hz, padding="longest", return_tensors="np")
+        # Half the disk; log mels lie between -1 and 2.
+        return np.asarray(values.input_features[0], dtype=np.float16)
+
+    def _filled_up(self, clips: list[NDArray[Any]]) -> torch.Tensor:
+        """Clips of (mels, frames) with silence after them: float32 (clips, mels, frames).
+
+        The last frame of each is silence already, as deep as the loudest frame lets it be.
+        """
+        most = round(2 * self.longest_s * _POSITIONS_PER_S)
+        longest = max(clip.shape[1] for clip in clips)
+        frames = most if self.window_s else longest + longest % 2
+        filled = np.empty((len(clips), clips[0].shape[0], frames), np.float32)
+        for row, clip in zip(filled, clips, strict=True):
+            row[:, : clip.shape[1]] = clip
+            row[:, clip.shape[1] :] = clip[:, -1:]
+        return torch.from_numpy(filled)
 
     def _prompt(self, language: str = "ary-Arab") -> list[int]:
         """The tokens before the text: start, (language, task,) no time stamps."""
