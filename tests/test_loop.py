@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -10,13 +11,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -28,7 +31,8 @@ from train.__main__ import open_trainable
 from train.average import Average
 from train.batching import batches
 from train.checkpoints import load_trained, save_checkpoint, save_trained, trained
-from train.features import encode_split, speaker_voices
+from train.families import Family
+from train.features import Features, encode_split, speaker_voices
 from train.loop import fit
 from train.step import Progressed
 
@@ -67,6 +71,61 @@ def test_utterances_of_a_batch_are_of_like_length() -> None:
 def test_epochs_differ() -> None:
     durations_s = [1 + n / 100 for n in range(100)]
     assert batches(durations_s, 10.0, seed=1, epoch=0) != batches(durations_s, 10.0, seed=1, epoch=1)
+
+
+def test_little_of_a_batch_is_padding() -> None:
+    draw = np.random.default_rng(1)
+    durations_s = [float(length) for length in draw.lognormal(0.8, 0.4, 2000)]
+    padded_s = sum(len(group) * max(durations_s[i] for i in group) for group in batches(durations_s, 60, 1, 0))
+    assert sum(durations_s) > 0.95 * padded_s
+
+
+# ---------------------------------------------------------------- what is read for a batch
+
+
+class Numbered:
+    """Stands for a family: an utterance is its number, in several kinds of arrays."""
+
+    rate_hz = 16_000
+
+    def encode(self, text: str, samples: Any, voice: Any) -> dict[str, np.ndarray[Any, Any]]:
+        number = int(text)
+        half = np.full((2, number % 5), number / 8, np.float16)
+        return {"half": half, "whole": np.array([number]), "none": voice, "row": np.arange(number, dtype=np.float32)}
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Features:
+    """Three hundred utterances: more than one file of arrays."""
+    audio = dataset.encode(np.zeros(160, np.float32), 16_000)
+    texts = [{"id": f"u{n}", "text_normalized": str(n), "speaker": "a", "audio": audio} for n in range(300)]
+    table = Dataset.from_list([row | {"rate_hz": 16_000, "duration_s": 1.0} for row in texts])
+    return encode_split(cast(Family, Numbered()), table, {}, tmp_path, "")
+
+
+def right(examples: list[dict[str, Any]], numbers: list[int]) -> bool:
+    wanted = [Numbered().encode(str(number), None, np.zeros(0, np.float32)) for number in numbers]
+    pairs = [(a[k], b[k]) for a, b in zip(examples, wanted, strict=True) for k in b]
+    return all(a.dtype == b.dtype and a.shape == b.shape and (a == b).all() for a, b in pairs)
+
+
+def test_arrays_come_back_as_they_were_encoded(numbered: Features) -> None:
+    numbers = [299, 0, 255, 256, 7]
+    assert right(numbered.examples(numbers), numbers)
+
+
+def test_threads_and_forked_processes_read_at_the_same_time(numbered: Features) -> None:
+    lots = [[(37 * n + k) % 300 for n in range(40)] for k in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        assert all(map(right, threads.map(numbered.examples, lots), lots))
+    with multiprocessing.get_context("fork").Pool(2) as forks:
+        assert all(map(right, forks.map(numbered.examples, lots), lots))
+
+
+def test_what_was_read_is_not_kept(numbered: Features) -> None:
+    example = numbered.examples([100])[0]
+    example["row"][:] = -1  # ours to change
+    assert right(numbered.examples([100]), [100])
 
 
 # ---------------------------------------------------------------- a run
@@ -302,6 +361,29 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts_with_the_same_result(
     assert (whole.parts, tight.parts) == (1, 4)
     ours, theirs = weights(tmp_path / "tight"), weights(tmp_path / "whole")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+def test_clips_that_are_filled_up_to_a_window_are_taken_two_at_a_time_on_a_cpu(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def listen(family: Any) -> None:
+        loss = family.loss
+
+        def heard(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            if family.model.training:
+                sizes.append(len(batch["labels"]))
+            value: torch.Tensor = loss(batch)
+            return value
+
+        family.loss = heard
+
+    base = tiny.base("whisper", tmp_path / "base")
+    settings: dict[str, Any] = {"family": "whisper", "base": base, "batch_s": 60, "max_steps": 1}
+    settings |= {"lora": {"dropout": 0.0}, "learning_rate": 1e-3}
+    train(tmp_path / "window", spoil=listen, audio_context=30, **settings)
+    assert sizes == [2, 2]
+    train(tmp_path / "fit", spoil=listen, audio_context="fit", **settings)
+    assert sizes == [2, 2, 4]
 
 
 def test_one_utterance_that_does_not_fit_is_named(tmp_path: Path) -> None:
