@@ -120,7 +120,7 @@ def speecht5(folder: Path) -> None:
     prepared(ours)
     shutil.copytree(load(ours, []).work_dir, load(theirs, []).work_dir)
     nano(load(ours, []), folder / "base")
-    sides = {"theirs": Side("theirs", theirs, 16), "ours": Side("ours", ours)}
+    sides = {"theirs": Side("theirs", theirs, 13), "ours": Side("ours", ours)}
     by_turns(sides)
     compared("SpeechT5-nano", sides["ours"], sides["theirs"], faster=1.5)
     line("SpeechT5-nano: padding", sides["ours"].ends["waste"], "of frames", 0.05, most=True)

@@ -28,7 +28,6 @@ from train.batching import batches
 from train.features import Features, encode_split, samples_of, speaker_voices
 from train.loop import fit, validate
 from train.memory import keep_memory
-from train.probes import probe
 
 STEPS = 10  # a turn
 
@@ -149,10 +148,12 @@ def waste(recipe: Recipe, family: Any, train: Features) -> float:
 
 def unseen(recipe: Recipe, family: Any) -> list[tuple[str, int, int]]:
     """Wrong characters and all characters of each clip of the test split, by its id."""
-    rows = open_dataset(recipe)["test"]
-    heard = probe(family, [rows[index] for index in range(len(rows))], {}, None)
-    found = [errors(result.text, result.heard) for result in heard]
-    return [(name, edits, length) for name, (edits, length, *_) in zip(rows["id"], found, strict=True)]
+    found = []
+    for row in open_dataset(recipe)["test"]:
+        heard = family.transcribe(samples_of(family, row), row["language"])
+        edits, length, *_ = errors(row["text_normalized"], heard)
+        found.append((row["id"], edits, length))
+    return found
 
 
 # ---------------------------------------------------------------- theirs
