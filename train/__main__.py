@@ -148,7 +148,7 @@ def encoding_key(recipe: Recipe, texts: Iterable[str]) -> str:
     models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or name for name in models]
     letters = sorted({letter for text in texts for letter in text})
-    about = [settings.family, settings.revision, settings.config, settings.lora.new_tokens]
+    about: list[Any] = [settings.family, settings.revision, settings.config, settings.lora.new_tokens]
     about += [settings.audio_context, settings.mms_adapter]
     return json.dumps([dataset_hash(recipe), *about, *weights, letters])
 
