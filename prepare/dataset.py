@@ -115,6 +115,23 @@ def encode(samples: Samples, rate_hz: int) -> bytes:
     return out.getvalue()
 
 
+def voice_vector(samples: Samples, rate_hz: int) -> Samples | None:
+    """What makes a voice this person's: float32 (256,), of length 1; the product of two says how alike they are.
+
+    None for less than a second of speech, and where the network is not installed (`make voices`). It is biometric
+    data: only of clips whose speaker allows `voice_match`, and written nowhere. See `prepare.voiceprint`.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("resemblyzer") is None:
+        return None
+    from prepare import voiceprint
+    from prepare.clip import Clip
+
+    windows = voiceprint.vectors(Clip(samples, rate_hz))
+    return voiceprint.unit(windows.mean(axis=0)) if len(windows) else None
+
+
 def dataset_folder(recipe: Recipe) -> Path:
     """Where the recipe's dataset is, or will be. Its lineage: `recipes.provenance.read_lineage`."""
     return recipe.folder("prepare") / "dataset"

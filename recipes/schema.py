@@ -456,6 +456,18 @@ class Probe(Section):
     count: PositiveInt = 4
 
 
+EarlyStop = Literal[
+    "valid_loss",
+    "probe.cer",
+    "probe.skipped",
+    "probe.repeated",
+    "probe.silence",
+    "probe.stopped",
+    "probe.voice",
+    "probe.length_ratio",
+]
+
+
 class Wandb(Section):
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: str = "twiza"
@@ -493,9 +505,11 @@ class Train(Section):
     checkpointing: bool = False  # of activations: less memory, a third more time
     compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU
     max_bad_steps: int = Field(10, ge=0)  # whose loss is not a number and that are left out, before giving up
-    patience: PositiveInt | None = None  # validations without a better loss before stopping
+    patience: PositiveInt | None = None  # validations (or probes) without a better one before stopping
+    early_stop: EarlyStop = "valid_loss"  # by which the best weights are known
     probe: Probe | None = Probe()
     wandb: Wandb = Wandb()
+    tensorboard: bool = False  # the same figures, sound and pictures, in train/tensorboard
 
     @model_validator(mode="before")
     @classmethod
@@ -518,6 +532,12 @@ class Train(Section):
             raise ValueError(f"`quantise` is for large models; {self.family} is small as it is")
         if self.quantise and self.lora.pissa:
             raise ValueError("`quantise` and `lora.pissa` do not go together: the rest of the base would be rounded")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_before_it_decides(self) -> Self:
+        if self.early_stop != "valid_loss" and self.probe is None:
+            raise ValueError(f"`early_stop: {self.early_stop}` needs `probe`, which measures it")
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ _INSTALL = {
     "label-studio": "make label-studio-install",
     "resemblyzer": "make voices",
     "ray": "pip install ray==2.60.0",
+    "tensorboard": "pip install tensorboard",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
@@ -33,6 +34,7 @@ def needs(tool: str) -> pytest.MarkDecorator:
         "label-studio": lambda: STUDIO.exists() or None,
         "resemblyzer": lambda: importlib.util.find_spec(tool),
         "ray": lambda: importlib.util.find_spec(tool),
+        "tensorboard": lambda: importlib.util.find_spec(tool),
     }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")

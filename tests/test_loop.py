@@ -33,7 +33,7 @@ from train.batching import batches
 from train.checkpoints import load_trained, save_checkpoint, save_trained, trained
 from train.families import Family
 from train.features import Features, encode_split, speaker_voices
-from train.loop import fit
+from train.loop import OnProbe, fit
 from train.step import Progressed
 
 ROOT = Path(__file__).parents[1]
@@ -133,9 +133,10 @@ def test_what_was_read_is_not_kept(numbered: Features) -> None:
 
 def train(
     folder: Path,
-    on_probe: Callable[[int], dict[str, Any]] | None = None,
+    on_probe: OnProbe | None = None,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
     spoil: Callable[[Any], None] = lambda family: None,
+    watch: Callable[[dict[str, Any]], dict[str, str]] = lambda row: {},
     **settings: Any,
 ) -> tuple[Progressed, Any]:
     """Train a tiny recogniser in `folder`, 30 steps of one or two utterances unless told otherwise."""
@@ -149,7 +150,9 @@ def train(
     voices = speaker_voices(family, data["train"])
     features = [encode_split(family, data[split], voices, work / "features", "") for split in ("train", "valid")]
     spoil(family)
-    return fit(family, features[0], features[1], recipe.train, work, recipe.seed, on_probe, on_row), family
+    return fit(
+        family, features[0], features[1], recipe.train, work, recipe.seed, on_probe, on_row, watch=watch
+    ), family
 
 
 def still() -> dict[str, Any]:
@@ -227,13 +230,68 @@ def test_training_stops_after_so_many_validations_without_a_better_one(tmp_path:
     assert (state.step, state.best_step) == (6, 0)
 
 
+def probed(errors: dict[int, float]) -> OnProbe:
+    """Probes whose error rate is given, for each step at which there is one."""
+    return lambda step, averaged: {"probe_cer": errors[step] + averaged * 0.05} if step in errors else {}
+
+
+BY_PROBE: dict[str, Any] = {"probe": {"every": 5}, "early_stop": "probe.cer"}
+
+
+def test_the_best_weights_can_be_those_with_the_best_figure_of_a_probe(tmp_path: Path) -> None:
+    errors = {0: 0.9, 5: 0.8, 10: 0.3, 15: 0.4, 20: 0.5, 25: 0.6, 30: 0.7}
+    state, family = train(tmp_path, probed(errors), **BY_PROBE, keep_checkpoints=9, save_every=5)
+    assert (state.best, state.best_step, state.step) == (0.3, 10, 30)
+    then = load_file(tmp_path / "work/train/checkpoints/00000010/weights.safetensors")
+    assert all(torch.equal(family.model.state_dict()[name], tensor) for name, tensor in then.items())
+
+
+def test_training_then_stops_after_so_many_probes_without_a_better_one(tmp_path: Path) -> None:
+    errors = {0: 0.9, 5: 0.3, 10: 0.4, 15: 0.3, 20: 0.2, 25: 0.1, 30: 0.0}
+    state, _ = train(tmp_path, probed(errors), **BY_PROBE, patience=2)
+    assert (state.step, state.best_step) == (15, 5)
+
+
+def test_such_a_run_goes_on_after_it_was_stopped(tmp_path: Path) -> None:
+    errors = {step: abs(step - 15) / 20 for step in range(0, 31, 5)}
+    whole, _ = train(tmp_path / "whole", probed(errors), **BY_PROBE)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "again", probed(errors), stop_at(20), **BY_PROBE)
+    again, _ = train(tmp_path / "again", probed(errors), **BY_PROBE)
+    assert again == whole and whole.best_step == 15
+    assert rows(tmp_path / "again") == rows(tmp_path / "whole")
+
+
+def test_a_figure_that_could_never_be_measured_leaves_the_last_weights(tmp_path: Path) -> None:
+    state, family = train(tmp_path, probed({}), **BY_PROBE)
+    assert (state.best, state.best_step) == (float("inf"), 0)
+    assert not (tmp_path / "work/train/best.safetensors").exists()
+    last = weights(tmp_path)
+    assert all(torch.equal(family.model.state_dict()[name], tensor) for name, tensor in last.items())
+
+
+def test_the_average_of_the_weights_is_probed_as_well(tmp_path: Path) -> None:
+    train(tmp_path, probed({0: 0.9, 30: 0.3}), **BY_PROBE, ema=0.9)
+    assert [row for row in rows(tmp_path) if "probe_cer_ema" in row] == [
+        {"step": 30, "probe_cer": 0.3, "probe_cer_ema": 0.35}
+    ]
+
+
+def test_warnings_stand_in_the_row_that_gave_them(tmp_path: Path) -> None:
+    def watch(row: dict[str, Any]) -> dict[str, str]:
+        return {"late": "it is late"} if row["step"] == 20 and "loss" in row else {}
+
+    train(tmp_path, watch=watch)
+    assert [row["step"] for row in rows(tmp_path) if row.get("warnings") == {"late": "it is late"}] == [20]
+
+
 def test_probes_do_not_change_training(whole: Path, tmp_path: Path) -> None:
-    def on_probe(step: int) -> dict[str, Any]:
+    def on_probe(step: int, averaged: bool) -> dict[str, Any]:
         torch.rand(5), np.random.rand(3), random.random()
         return {"probe_cer": 0.5}
 
     train(tmp_path, on_probe, probe={"every": 4})
-    assert [row["step"] for row in rows(tmp_path) if "probe_cer" in row] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [row["step"] for row in rows(tmp_path) if "probe_cer" in row] == [0, 4, 8, 12, 16, 20, 24, 28, 30]
     assert [row for row in rows(tmp_path) if "probe_cer" not in row] == rows(whole)
     assert same(weights(tmp_path), weights(whole))
 

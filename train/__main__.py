@@ -24,11 +24,15 @@ from recipes.command import next_command, run
 from recipes.provenance import is_withdrawn, refuse_withdrawn, write_text
 from recipes.schema import Recipe, UserError
 from train import adapter
+from train.corpus import corpus_figures, recordings_heard
+from train.effect import adapter_effect
 from train.families import Family, Opposed, Samples, open_family
 from train.features import Features, encode_split, speaker_voices
-from train.loop import fit
+from train.loop import OnProbe, fit
 from train.memory import keep_memory
-from train.probes import error_rate, probe
+from train.probes import Probes, figures, open_probes, probe, told
+from train.tracker import Tracker
+from train.watch import Watch
 
 
 def main(recipe: Recipe) -> None:
@@ -47,6 +51,10 @@ def main(recipe: Recipe) -> None:
         family = open_trainable(recipe, data["train"]["text_normalized"])
         voices = speaker_voices(family, data["valid"]) | speaker_voices(family, data["train"])
         start_afresh_if_changed(recipe)
+        watch, columns = Watch(recipe.train, folder), ("text_normalized", "duration_s")
+        if here.is_main_process:
+            watch.check(corpus_figures(family, {name: data["train"][name] for name in columns}))
+        probes = open_probes(recipe, family, data, voices) if here.is_main_process else None
         key = encoding_key(recipe, data["train"]["text_normalized"])
         train = encode_split(family, data["train"], voices, folder / "features", key)
         valid = encode_split(family, data["valid"], voices, folder / "features", key)
@@ -54,16 +62,19 @@ def main(recipe: Recipe) -> None:
         show_weights(family)
         report_skipped(train, valid, folder)
         report_one_voice(voices)
+        watch.check({"left_out": len(train.skipped) / max(1, len(train) + len(train.skipped))})
     refuse_empty(train, valid, folder)
     with Tracker(recipe) as tracker:
-        on_probe = prober(recipe, family, data["valid"], voices, tracker)
-        check = dataset_check(recipe)
-        state = fit(family, train, valid, recipe.train, folder, recipe.seed, on_probe, tracker.row, check)
+        on_probe = prober(recipe, probes, tracker)
+        check, settings = dataset_check(recipe), recipe.train
+        measuring = on_probe, tracker.row, check, watch.row, watch.checks
+        state = fit(family, train, valid, settings, folder, recipe.seed, *measuring)
     if here.is_main_process:
         made = adapter.save(recipe, family)
         write_text(folder / "finished.txt", run_mark(recipe))
         print(f"trained {state.step} steps on {len(train)} utterances;", end=" ")
-        print(f"best validation loss {state.best:.3f} at step {state.best_step}")
+        print(f"best {told(recipe.train.early_stop, state.best)} at step {state.best_step}")
+        report_watch(watch)
         print(f"{recipe.train.method} result in {made}")
         print(next_command("evaluate"))
     here.destroy_process_group()
@@ -87,7 +98,10 @@ def run_mark(recipe: Recipe) -> str:
     models = (settings.base, settings.aligner, settings.speaker_encoder, settings.codec)
     weights = [adapter.base_hash(name) or "-" for name in models]
     # Who watches, and how much is kept, changes nothing in what is learnt.
-    learning = settings.model_dump(mode="json", exclude={"wandb", "probe", "keep_checkpoints"})
+    watching = {"wandb", "tensorboard", "keep_checkpoints"}
+    if settings.early_stop == "valid_loss":
+        watching.add("probe")
+    learning = settings.model_dump(mode="json", exclude=watching)
     digest = hashlib.sha256(json.dumps(learning, sort_keys=True).encode()).hexdigest()
     return " ".join([dataset_hash(recipe), digest, *weights, str(recipe.seed)])
 
@@ -170,6 +184,17 @@ def report_one_voice(voices: dict[str, Samples]) -> None:
         print("prepare.speakers takes one of them")
 
 
+def report_watch(watch: Watch) -> None:
+    """Print the last figures of the probes, with those of the base, and what the watchdog said."""
+    last, before = watch.probed(), watch.probed(first=True)
+    told_base = {name: f" (base {value:.3g})" for name, value in before.items()}
+    if last:
+        found = (f"{name} {value:.3g}{told_base.get(name, '')}" for name, value in last.items())
+        print("last probe:", ", ".join(found))
+    for rule, says in watch.said.items():
+        print(f"warning: {says} [{rule}]")
+
+
 def refuse_empty(train: Features, valid: Features, folder: Path) -> None:
     """Raises UserError when a split has nothing to learn from."""
     for name, split in (("train", train), ("valid", valid)):
@@ -177,68 +202,34 @@ def refuse_empty(train: Features, valid: Features, folder: Path) -> None:
             raise UserError(f"no utterance of the {name} split can be used: see {folder / 'skipped.csv'}")
 
 
-def prober(
-    recipe: Recipe, family: Family, rows: Any, voices: dict[str, Samples], tracker: "Tracker"
-) -> Callable[[int], dict[str, Any]]:
-    """A function that probes the model on the first utterances of the validation split."""
-    settings = recipe.train.probe
-    judge_name = recipe.evaluate.recogniser or recipe.train.aligner
-    judge = adapter.open_recogniser(judge_name) if judge_name and not family.recognises and settings else None
-    fixed = [rows[i] for i in range(min(settings.count, len(rows)))] if settings else []
+def prober(recipe: Recipe, probes: Probes | None, tracker: Tracker) -> OnProbe | None:
+    """A function that measures the model at a step. `probes`: None in processes that only wait for it."""
+    if recipe.train.probe is None:
+        return None
+    started = recipe.train.base is not None  # as a model that can do something, to compare with
 
-    def figures(step: int) -> dict[str, Any]:
-        results = probe(family, fixed, voices, judge)
-        tracker.speech(step, results, family.rate_hz)
-        if judge is None and not family.recognises:
-            return {"probe_texts": [r.text for r in results]}
-        return {"probe_cer": error_rate(results), "probe_heard": [r.heard for r in results]}
+    def on_probe(step: int, averaged: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if probes is None:
+            return found
+        if step == 0:
+            listener = probes.family if probes.family.recognises and started else probes.judge
+            heard = recordings_heard(listener, probes.rows, probes.texts) if listener else {}
+            found = {f"check_recordings_{name}": value for name, value in heard.items()}
+            if not started:
+                return found
+        results = probe(probes)
+        measured = figures(results) | (adapter_effect(probes) if step else {})
+        found |= {f"probe_{name}": value for name, value in measured.items()}
+        if not averaged:
+            tracker.probes(step, probes, results)
+            if step == 0 or not started:
+                found["probe_texts"] = [result.text for result in results]
+            if heard := [result.heard for result in results if result.heard is not None]:
+                found["probe_heard"] = heard
+        return found
 
-    return figures
-
-
-class Tracker:
-    """Weights & Biases, offline unless the recipe says otherwise; silent when disabled."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.run: Any = None
-
-    def __enter__(self) -> "Tracker":
-        settings = self.recipe.train.wandb
-        if settings.mode != "disabled" and os.environ.get("RANK", "0") == "0":
-            import wandb
-
-            try:
-                self.run = wandb.init(
-                    project=settings.project,
-                    name=self.recipe.name,
-                    mode=settings.mode,
-                    dir=self.recipe.folder("train"),
-                    config=self.recipe.model_dump(mode="json"),
-                    settings=wandb.Settings(silent=True, console="off"),
-                )
-            except wandb.Error as error:
-                cause = " ".join(str(error).split())
-                raise UserError(f"train.wandb: {cause} (or train.wandb.mode=offline)") from None
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.run:
-            self.run.finish()
-
-    def row(self, row: dict[str, Any]) -> None:
-        """One row of metrics."""
-        if self.run:
-            self.run.log({k: v for k, v in row.items() if isinstance(v, int | float)}, step=row["step"])
-
-    def speech(self, step: int, results: list[Any], rate_hz: int) -> None:
-        """Probes as audio."""
-        spoken = [r for r in results if r.samples is not None]
-        if self.run and spoken:
-            import wandb
-
-            clips = [wandb.Audio(r.samples, rate_hz, caption=r.text) for r in spoken]
-            self.run.log({"probe": clips}, step=step)
+    return on_probe
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -14,8 +15,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import get_scheduler
 
 from recipes.provenance import write_text
@@ -34,9 +33,12 @@ from train.checkpoints import (
 )
 from train.families import Family
 from train.features import Features
+from train.probes import COSTS
+from train.progress import Bar
 from train.step import Portion, Progressed, Run, on_device, read, take
 
 _LOG_EVERY = 10  # optimiser steps between two rows of the training loss
+OnProbe = Callable[[int, bool], dict[str, Any]]
 _SCHEDULES = {"constant": "constant_with_warmup"}  # as transformers calls it
 
 
@@ -47,36 +49,43 @@ def fit(
     settings: Train,
     folder: Path,
     seed: int,
-    on_probe: Callable[[int], dict[str, Any]] | None = None,
+    on_probe: OnProbe | None = None,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
     check: Callable[[], None] = lambda: None,
+    watch: Callable[[dict[str, Any]], dict[str, str]] = lambda row: {},
+    checks: Mapping[str, float] | None = None,
 ) -> Progressed:
     """Train `family.model` in place and leave the best weights in it.
 
-    Goes on from the newest checkpoint in `folder/checkpoints`. `on_probe(step)` returns figures for
-    the metrics; `on_row` sees every row of `folder/metrics.jsonl`; `check` is called every few steps
-    and raises UserError when the data may no longer be learnt from. Raises UserError when the loss
-    stops being a number.
+    Goes on from the newest checkpoint in `folder/checkpoints`. `on_probe(step, averaged)` returns figures
+    for the metrics; `on_row` sees every row of `folder/metrics.jsonl`, `watch` does before it is written
+    and returns warnings to stand in it; `check` is called every few steps and raises UserError when the
+    data may no longer be learnt from; `checks` are figures from before training. Raises UserError when
+    the loss stops being a number.
     """
-    run = _begin(family, train, valid, settings, folder, seed, on_row)
+    run = _begin(family, train, valid, settings, folder, seed, on_row, watch)
     state = run.state
-    shared_out = sharding.weights_are_shared_out(run.accelerator)
-    if shared_out and on_probe:
-        run.accelerator.print("no probes under FSDP: no process holds all the weights", file=sys.stderr)
+    on_probe = on_probe if settings.probe and _can_probe(run) else None
     if state.step == 0:
+        if checks:
+            _note(run, **checks)
         _validate_and_keep_best(run)  # the base's own loss, to compare with
-    with _bar(run.accelerator.is_main_process) as bar, closing(_portions(run)) as portions:
-        task = bar.add_task("training", total=settings.max_steps, completed=state.step, loss=math.nan)
+        if on_probe:
+            _probe_and_keep_best(run, on_probe)
+    bar = Bar(settings.max_steps, state.step, run.accelerator.is_main_process)
+    with bar.progress, closing(_portions(run)) as portions:
         while state.step < settings.max_steps and not _patience_spent(state, settings):
-            loss = take(run, next(portions))
-            bar.update(task, completed=state.step, loss=loss)
+            begun = time.perf_counter()
+            portion = next(portions)
+            loss = take(run, portion)
+            bar.show(state.step, loss, time.perf_counter() - begun, *_size(run, portion))
             if _due(run, _LOG_EVERY):
                 check()
                 _note_loss(run)
             if _due(run, settings.validate_every):
                 _validate_and_keep_best(run)
-            if on_probe and settings.probe and not shared_out and _due(run, settings.probe.every):
-                _probe(run, on_probe)
+            if on_probe and settings.probe and _due(run, settings.probe.every):
+                _probe_and_keep_best(run, on_probe)
             if _due(run, settings.save_every):
                 _save(run)
     return _finish(run)
@@ -104,6 +113,7 @@ def _begin(
     folder: Path,
     seed: int,
     on_row: Callable[[dict[str, Any]], None],
+    watch: Callable[[dict[str, Any]], dict[str, str]],
 ) -> Run:
     """A new run, or the one that the newest checkpoint holds."""
     set_seed(seed)
@@ -133,7 +143,7 @@ def _begin(
     if accelerator.is_main_process:
         _forget_rows_after(folder / "metrics.jsonl", state.step)
     data = family, train, valid, settings, folder, seed
-    return Run(*data, accelerator, wrapped, unshared, optimizer, scheduler, average, on_row, state)
+    return Run(*data, accelerator, wrapped, unshared, optimizer, scheduler, average, on_row, watch, state)
 
 
 def _recompute_activations(family: Family) -> None:
@@ -161,13 +171,16 @@ def _portions(run: Run) -> Generator[Portion]:
 
 def _validate_and_keep_best(run: Run) -> None:
     """Measure the weights, and their average where there is one; keep whichever is better than all before."""
+    decides = run.settings.early_stop == "valid_loss"
     figures = {"valid_loss": _validate(run)}
-    run.state.worse += 1
-    _keep_if_best(run, figures["valid_loss"])
+    run.state.worse += decides
+    if decides:
+        _keep_if_best(run, figures["valid_loss"])
     if run.average and run.state.step:
         with run.average.in_place():
             figures["valid_loss_ema"] = _validate(run)
-            _keep_if_best(run, figures["valid_loss_ema"])
+            if decides:
+                _keep_if_best(run, figures["valid_loss_ema"])
     _note(run, **figures)
 
 
@@ -175,20 +188,61 @@ def _validate(run: Run) -> float:
     return validate(run.family, run.valid, run.settings.batch_s, run.accelerator)
 
 
-def _keep_if_best(run: Run, loss: float) -> None:
+def _keep_if_best(run: Run, cost: float) -> None:
     state = run.state
-    if loss < state.best:
-        state.best, state.best_step, state.worse = loss, state.step, 0
+    if cost < state.best:
+        state.best, state.best_step, state.worse = cost, state.step, 0
         weights = trained(run.family.model)
         if run.accelerator.is_main_process:
             save_trained(weights, run.folder / "best.safetensors")
 
 
-def _probe(run: Run, on_probe: Callable[[int], dict[str, Any]]) -> None:
-    if run.accelerator.is_main_process:
-        run.family.model.eval()
-        with random_state_kept(run.accelerator.device):
-            _note(run, **on_probe(run.state.step))
+def _can_probe(run: Run) -> bool:
+    """Raises UserError where a figure of the probes is to decide and there can be none."""
+    if not sharding.weights_are_shared_out(run.accelerator):
+        return True
+    if run.settings.early_stop != "valid_loss":
+        raise UserError(f"train.early_stop: {run.settings.early_stop} is not measured under FSDP; take valid_loss")
+    run.accelerator.print("no probes under FSDP: no process holds all the weights", file=sys.stderr)
+    return False
+
+
+def _probe_and_keep_best(run: Run, on_probe: OnProbe) -> None:
+    """Probe the weights, and their average where there is one; keep the best where a probe's figure decides."""
+    decides = run.settings.early_stop != "valid_loss"
+    figures = _probe(run, on_probe, averaged=False)
+    if decides:
+        run.state.worse += 1
+        _keep_if_best(run, _agreed_cost(run, figures))
+    if run.average and run.state.step:
+        with run.average.in_place():
+            averaged = _probe(run, on_probe, averaged=True)
+            if decides:
+                _keep_if_best(run, _agreed_cost(run, averaged))
+        figures |= {f"{name}_ema": value for name, value in averaged.items()}
+    if figures:
+        _note(run, **figures)
+
+
+def _probe(run: Run, on_probe: OnProbe, averaged: bool) -> dict[str, Any]:
+    """The figures of a probe; none in processes that only wait for them."""
+    if not run.accelerator.is_main_process:
+        return {}
+    run.family.model.eval()
+    with random_state_kept(run.accelerator.device):
+        return on_probe(run.state.step, averaged)
+
+
+def _agreed_cost(run: Run, figures: dict[str, Any]) -> float:
+    """What the figure that decides costs, infinite where it was not measured; the same in all processes."""
+    name = run.settings.early_stop.removeprefix("probe.")
+    value = figures.get(f"probe_{name}")
+    cost = math.inf if value is None else COSTS[name](value)
+    if run.accelerator.num_processes == 1:
+        return cost
+    mine = cost if run.accelerator.is_main_process else 0.0
+    shared = run.accelerator.reduce(torch.tensor(mine, dtype=torch.float64, device=run.accelerator.device), "sum")
+    return float(shared)
 
 
 def _save(run: Run) -> None:
@@ -212,7 +266,8 @@ def _finish(run: Run) -> Progressed:
             return run.state
         load_trained(run.unshared, run.folder / "best.safetensors")
     else:
-        load_trained(run.family.model, run.folder / "best.safetensors")
+        if run.state.best < math.inf:  # else the figure that decides could never be measured
+            load_trained(run.family.model, run.folder / "best.safetensors")
         run.family.model = run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
     run.family.model.eval()
     return run.state
@@ -231,6 +286,8 @@ def _note(run: Run, **figures: Any) -> None:
     """One row of metrics."""
     row = {"step": run.state.step, **figures}
     if run.accelerator.is_main_process:
+        if warnings := run.watch(row):
+            row["warnings"] = warnings
         with open(run.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         run.on_row(row)
@@ -283,7 +340,8 @@ def _step_of(line: str) -> float:
         return math.inf  # half a line, from a kill
 
 
-def _bar(visible: bool) -> Progress:
-    columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    loss = TextColumn("loss {task.fields[loss]:.3f}")
-    return Progress(*columns, loss, disable=not visible, console=Console(stderr=True))
+def _size(run: Run, portion: Portion) -> tuple[int, float]:
+    """Utterances and seconds of audio in a step, of all processes if theirs are like this one's."""
+    chosen = [index for group in portion.groups for index in group]
+    every = run.accelerator.num_processes
+    return every * len(chosen), every * sum(run.train.durations_s[index] for index in chosen)

@@ -29,9 +29,9 @@ class Progressed:
 
     step: int = 0  # optimiser steps done
     batch: int = 0  # batches consumed since the start, by each process
-    best: float = math.inf  # lowest validation loss
+    best: float = math.inf  # lowest validation loss, or cost of the probes' figure that decides
     best_step: int = 0
-    worse: int = 0  # validations since the best
+    worse: int = 0  # validations, or probes, since the best
     losses: list[float] = field(default_factory=list)  # since the last row of metrics
     parts: int = 1  # in which each batch is taken, since memory ran out
     skipped: int = 0  # steps without a number for a gradient
@@ -55,6 +55,7 @@ class Run:
     scheduler: Any
     average: Average | None
     on_row: Callable[[dict[str, Any]], None]
+    watch: Callable[[dict[str, Any]], dict[str, str]]
     state: Progressed = field(default_factory=Progressed)
 
     def __post_init__(self) -> None:

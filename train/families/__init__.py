@@ -41,6 +41,9 @@ class Family(Protocol):
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Make room for letters the tokenizer lacks; embedding name → ids of the new rows."""
 
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        """Letters of the texts that the tokenizer has no token for."""
+
     def fully_trained(self) -> list[str]:
         """Modules that train whole beside LoRA after `add_letters` (an output layer that grew)."""
 
@@ -75,6 +78,21 @@ class Prompted(Family, Protocol):
 
     def prompt(self, speaker: str, text: str, samples: Samples) -> Samples:
         """One utterance of a speaker as what stands for their voice: float32 (d,)."""
+
+
+@runtime_checkable
+class Stopping(Family, Protocol):
+    """A family that says itself when it is done, and is cut off where it does not."""
+
+    stopped: bool  # whether what it spoke or wrote down last ended by itself
+
+
+@runtime_checkable
+class Attentive(Family, Protocol):
+    """A family that can show which sound it takes for which letter."""
+
+    def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
+        """The tokens of a text, and how much of each is in each moment of its sound: float32 (tokens, times)."""
 
 
 @runtime_checkable
@@ -157,6 +175,13 @@ def quantised(settings: Train) -> dict[str, Any]:
     computed = torch.float32 if settings.precision == "fp32" else getattr(torch, _DTYPES[settings.precision])
     four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
     return {"quantization_config": BitsAndBytesConfig(**four, bnb_4bit_compute_dtype=computed)}
+
+
+def spread(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Durations as an attention of ones: float32 (tokens, frames)."""
+    shown = np.zeros((len(counts), int(counts.sum())), np.float32)
+    shown[np.repeat(np.arange(len(counts)), counts), np.arange(shown.shape[1])] = 1.0
+    return shown
 
 
 def letters_of(texts: Iterable[str]) -> list[str]:

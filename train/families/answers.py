@@ -51,8 +51,13 @@ def collated(examples: list[Example], padding: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": pad("labels", -100)}
 
 
-def answered(model: Any, tokenizer: Any, prompt: list[int], sound: dict[str, Any], ends: list[int], most: int) -> str:
-    """What the model says to one prompt, likeliest token by token; at most `most` of them, prompt included."""
+def answered(
+    model: Any, tokenizer: Any, prompt: list[int], sound: dict[str, Any], ends: list[int], most: int
+) -> tuple[str, bool]:
+    """What the model says to one prompt, likeliest token by token, and whether it came to an end by itself.
+
+    At most `most` tokens, prompt included.
+    """
     device = next(model.parameters()).device
     ids = torch.tensor([prompt], device=device)
     with torch.inference_mode():
@@ -67,7 +72,7 @@ def answered(model: Any, tokenizer: Any, prompt: list[int], sound: dict[str, Any
             do_sample=False,
         )[0]
     text: str = tokenizer.decode(said[len(prompt) :], skip_special_tokens=True)
-    return " ".join(text.split())
+    return " ".join(text.split()), bool(torch.isin(said[-1].cpu(), torch.tensor(ends)))
 
 
 def special(tokenizer: Any, source: str, *names: str) -> list[int]:

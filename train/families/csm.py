@@ -45,6 +45,7 @@ class Csm:
         self._grow(len(self.tokenizer))
         self.core.codec_model.requires_grad_(False)  # what codes mean stays
         self.rate_hz: int = self.config.codec_config.sampling_rate
+        self.stopped = True
         ids = self.tokenizer.convert_tokens_to_ids(["<|begin_of_text|>", "<|end_of_text|>"])
         if None in ids or self.tokenizer.unk_token_id in ids:
             raise UserError(f"model {source}: its tokenizer has no <|begin_of_text|> and <|end_of_text|>")
@@ -60,6 +61,9 @@ class Csm:
         self._grow(len(self.tokenizer))
         letters.start_rows(self.core.embed_text_tokens.weight, new)
         return {_EMBEDDING: sorted(new)} if new else {}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return letters.unknown(self.tokenizer, texts)
 
     def fully_trained(self) -> list[str]:
         return []
@@ -120,6 +124,7 @@ class Csm:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than about 20 s is spoken in pieces, cut between words."""
+        self.stopped = True
         return np.concatenate([self._speak(piece, voice) for piece in textwrap.wrap(text, _LETTERS) or [""]])
 
     def save_processor(self, folder: Path) -> None:
@@ -138,6 +143,7 @@ class Csm:
                 inputs_embeds=embeds, attention_mask=torch.ones_like(ids), max_new_tokens=max(most, 1)
             )[0]
         ended = (codes == self.config.codebook_eos_token_id).all(-1).nonzero()
+        self.stopped &= len(ended) > 0
         if len(codes := codes[: int(ended[0])] if len(ended) else codes) == 0:
             return np.zeros(self.rate_hz // 10, np.float32)  # nothing was said: a tenth of a second of it
         codec = core.codec_model

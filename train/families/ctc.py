@@ -66,6 +66,10 @@ class Ctc:
             self._grown = True
         return {}
 
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        known = self.tokenizer.get_vocab()
+        return [letter for letter in letters_of(texts) if letter not in known]
+
     def fully_trained(self) -> list[str]:
         return self._whole or (["lm_head"] if self._grown else [])
 

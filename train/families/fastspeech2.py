@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import FastSpeech2ConformerConfig, FastSpeech2ConformerModel
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained_model, spread
 from train.speech import Front, griffin_lim, letter_frames, mel, pitch, voice_statistics
 
 _PAD, _UNKNOWN, _SILENCE = 0, 1, 2  # silence: before, between and after words
@@ -55,6 +55,9 @@ class FastSpeech2:
         new = list(range(first, 3 + len(self.letters)))
         _grow_embedding(self.model, 3 + len(self.letters))
         return {"encoder.embed": new} if new else {}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return [letter for letter in letters_of(texts) if letter not in self.letters]
 
     def fully_trained(self) -> list[str]:
         return []
@@ -114,18 +117,25 @@ class FastSpeech2:
     def voice(self, samples: Samples) -> Samples:
         return voice_statistics(samples, self.front)
 
+    def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
+        """The durations that it gives the letters."""
+        counts = self._generated(text, voice).duration_outputs[0].cpu().numpy()
+        return list(f" {text} "), spread(np.asarray(counts, np.int64))
+
     def transcribe(self, samples: Samples, language: str) -> str:
         raise TypeError("FastSpeech2 generates speech, it does not recognise it")
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
+        return griffin_lim(np.asarray(self._generated(text, voice).spectrogram[0].float().cpu()), self.front)
+
+    def _generated(self, text: str, voice: Samples) -> Any:
         device = next(self.model.parameters()).device
         ids = torch.from_numpy(self._ids(text))[None].to(device)
         mask = torch.ones_like(ids)
         with torch.inference_mode():
-            out = self.model(
+            return self.model(
                 input_ids=ids, attention_mask=mask, speaker_embedding=torch.from_numpy(voice)[None].to(device)
             )
-        return griffin_lim(np.asarray(out.spectrogram[0].float().cpu()), self.front)
 
     def save_processor(self, folder: Path) -> None:
         settings = {"letters": self.letters, "front": asdict(self.front)}

@@ -14,6 +14,12 @@ def tokens_of(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def unknown(tokenizer: Any, texts: Iterable[str]) -> list[str]:
+    """Letters that become nothing, or the unknown token; those that are written in bytes do not."""
+    none = tokenizer.unk_token_id
+    return [letter for letter in letters_of(texts) if none in (ids := tokens_of(tokenizer, letter)) or not ids]
+
+
 def add_letters(tokenizer: Any, texts: Iterable[str]) -> dict[int, list[int]]:
     """Letters that the tokenizer writes in several pieces (ⴰ is three bytes) become tokens.
 

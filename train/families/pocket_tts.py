@@ -57,6 +57,7 @@ class PocketTts:
         codec = settings.codec or _codec_of(base, revision)
         self.codec = pretrained_model(PocketTTSAudioTokenizerModel, codec).eval()
         self.rate_hz: int = self.codec.config.sampling_rate
+        self.stopped = True
         self._added = {_letter(token) for token in self.tokenizer.get_added_vocab()} - {None}
         self._words = self.config.vocab_size
         self._grow(len(self.tokenizer))
@@ -75,6 +76,9 @@ class PocketTts:
         heard = {row: [i for i in pieces if i != unknown] or known for row, pieces in new.items()}
         letters.start_rows(self.core.get_input_embeddings().weight, heard)
         return {_EMBEDDING: sorted(new)} if new else {}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return letters.unknown(self.tokenizer, texts)
 
     def fully_trained(self) -> list[str]:
         return []
@@ -132,6 +136,7 @@ class PocketTts:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than about 15 s is spoken in pieces, cut between words."""
+        self.stopped = True
         return np.concatenate([self._speak(piece, voice) for piece in textwrap.wrap(text, _LETTERS) or [""]])
 
     def save_processor(self, folder: Path) -> None:
@@ -154,6 +159,7 @@ class PocketTts:
                 frames_after_eos=_TAIL_FRAMES,
                 return_dict_in_generate=True,
             ).audio_latents
+            self.stopped &= frames.shape[1] < max(most, 1)
             codec_device = next(self.codec.parameters()).device
             samples = self.codec.decode(frames.to(codec_device)).audio_values[0, 0]
         return np.asarray(samples.float().cpu())

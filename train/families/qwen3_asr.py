@@ -47,10 +47,14 @@ class Qwen3Asr:
         names = ("<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_pad|>", "<|audio_end|>", "<asr_text>")
         _, self._end, _, self._heard, _, _ = answers.special(self.tokenizer, source, *names)
         self._before, self._after = (letters.tokens_of(self.tokenizer, part) for part in (_BEFORE, _AFTER))
+        self.stopped = True
         self._most = self.model.config.text_config.max_position_embeddings
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         return answers.add_letters(self.model, self.tokenizer, texts, _EMBEDDING)
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return letters.unknown(self.tokenizer, texts)
 
     def fully_trained(self) -> list[str]:
         return []
@@ -85,7 +89,9 @@ class Qwen3Asr:
             "input_features": torch.from_numpy(inputs)[None].float(),
             "input_features_mask": torch.from_numpy(mask)[None],
         }
-        return answers.answered(self.model, self.tokenizer, self._prompt(mask), sound, [self._end], self._most)
+        asked = self._prompt(mask), sound, [self._end], self._most
+        text, self.stopped = answers.answered(self.model, self.tokenizer, *asked)
+        return text
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         raise TypeError("Qwen3-ASR recognises speech, it does not generate it")

@@ -63,6 +63,7 @@ class SpeechT5:
             self.model = new_model(SpeechT5ForTextToSpeech, SpeechT5Config, given)
         self.config = self.model.config
         self.rate_hz: int = self.features.sampling_rate
+        self.stopped = True
         self._encoder_name, self._vocoder_name = settings.speaker_encoder, settings.vocoder
         self._encoder: Any = None
         self._vocoder: Any = None
@@ -70,11 +71,14 @@ class SpeechT5:
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         first = len(self.tokenizer)
-        ids = {letter: self.tokenizer.convert_tokens_to_ids(letter) for letter in letters_of(texts)}
-        self.tokenizer.add_tokens([x for x, number in ids.items() if number == self.tokenizer.unk_token_id])
+        self.tokenizer.add_tokens(self.unknown(texts))
         new = list(range(first, len(self.tokenizer)))
         _grow_embedding(self.model, len(self.tokenizer))
         return {_EMBEDDING: new} if new else {}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        to_id, none = self.tokenizer.convert_tokens_to_ids, self.tokenizer.unk_token_id
+        return [letter for letter in letters_of(texts) if to_id(letter) == none]
 
     def fully_trained(self) -> list[str]:
         return []
@@ -124,12 +128,23 @@ class SpeechT5:
             vector[:64] = voice_statistics(samples, self._front())
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), dtype=np.float32)
 
+    def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
+        """The decoder's cross-attention, over all heads and layers, while it draws the recording."""
+        core = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        device = next(core.parameters()).device
+        batch = {name: x.to(device) for name, x in self.collate([self.encode(text, samples, voice)]).items()}
+        with torch.inference_mode(), self._same_dropout():
+            layers = core(**batch, output_attentions=True, use_cache=False).cross_attentions
+        tokens = self.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
+        return tokens, np.asarray(torch.stack(layers).float().mean((0, 1, 2)).T.cpu(), np.float32)
+
     def transcribe(self, samples: Samples, language: str) -> str:
         raise TypeError("SpeechT5 as loaded here generates speech, it does not recognise it")
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than the encoder holds is spoken in pieces, cut between words."""
         pieces = textwrap.wrap(text, self.config.max_text_positions - 2) or [""]
+        self.stopped = True
         return np.concatenate([self._speak(piece, voice) for piece in pieces])
 
     def save_processor(self, folder: Path) -> None:
@@ -156,7 +171,10 @@ class SpeechT5:
                 attention_mask=torch.ones_like(ids),
                 speaker_embeddings=torch.from_numpy(voice)[None].to(device),
                 minlenratio=1.0,
-                maxlenratio=min(20.0, room),
+                maxlenratio=(most := min(20.0, room)),
+            )
+            self.stopped &= len(frames) // self.config.reduction_factor < int(
+                ids.shape[1] * most / self.config.reduction_factor
             )
             if self._vocoder_name:
                 self._vocoder = self._vocoder or _open_vocoder(self._vocoder_name, self.config, device)

@@ -19,7 +19,7 @@ from transformers import VitsConfig, VitsTokenizer
 from transformers.utils.hub import cached_file
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, spread
 from train.speech import Front, voice_statistics
 from train.vits.discriminator import Discriminator
 from train.vits.letters import alike
@@ -101,6 +101,10 @@ class Vits:
                     rows[known[letter]] = rows[known[near]]
         return {_EMBEDDING: list(range(first, len(known)))}
 
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        none = (None, self.tokenizer.encoder.get(str(self.tokenizer.unk_token)))
+        return [letter for letter in letters_of(texts) if self._id(letter) in none]
+
     def fully_trained(self) -> list[str]:
         return []
 
@@ -145,6 +149,18 @@ class Vits:
             return np.zeros(0, np.float32)
         vector = voice_statistics(samples, Front(rate_hz=self.rate_hz, high_hz=min(7_600.0, self.rate_hz / 2)))
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), dtype=np.float32)
+
+    def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
+        """Its alignment of the text with the recording."""
+        device = next(self.model.parameters()).device
+        batch = {name: x.to(device) for name, x in self.collate([self.encode(text, samples, voice)]).items()}
+        with self._same_noise():
+            counts = self.core.token_frames(**batch)[0].cpu().numpy()
+        shown = {number: letter for letter, number in self.tokenizer.encoder.items()}
+        tokens = [shown.get(number, "") for number in batch["input_ids"][0].tolist()]
+        if self.tokenizer.add_blank:
+            tokens[::2] = [""] * len(tokens[::2])
+        return tokens, spread(np.asarray(counts, np.int64))
 
     def transcribe(self, samples: Samples, language: str) -> str:
         raise TypeError("VITS generates speech, it does not recognise it")

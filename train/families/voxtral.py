@@ -45,10 +45,14 @@ class Voxtral:
         ids = answers.special(self.tokenizer, source, *names)
         start, ask, sound, heard, asked, transcribe, self._end, self._padding = ids
         self._prompt = [start, ask, sound, *[heard] * (self._window // _FRAMES_A_TOKEN), asked, transcribe]
+        self.stopped = True
         self._most = self.model.config.text_config.max_position_embeddings
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
         return answers.add_letters(self.model, self.tokenizer, texts, _EMBEDDING)
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return letters.unknown(self.tokenizer, texts)
 
     def fully_trained(self) -> list[str]:
         return []
@@ -74,7 +78,9 @@ class Voxtral:
 
     def transcribe(self, samples: Samples, language: str) -> str:
         sound = {"input_features": torch.from_numpy(self._features(samples))[None].float()}
-        return answers.answered(self.model, self.tokenizer, self._prompt, sound, [self._end], self._most)
+        asked = self._prompt, sound, [self._end], self._most
+        text, self.stopped = answers.answered(self.model, self.tokenizer, *asked)
+        return text
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         raise TypeError("Voxtral recognises speech, it does not generate it")

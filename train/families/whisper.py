@@ -76,6 +76,7 @@ class Whisper:
         self.features.n_samples = round(self.features.n_samples)  # of a window that is no whole number of seconds
         self.model.model.encoder.__class__ = AnyLength
         self.longest_s: float = self.model.config.max_source_positions / _POSITIONS_PER_S
+        self.stopped = True
         context = settings.audio_context or getattr(self.model.config, "audio_context", self.longest_s)
         self.window_s = None if context == "fit" else float(context)
         if self.window_s is None:
@@ -99,6 +100,9 @@ class Whisper:
             for number, ids in enumerate(new.values()):
                 rows[first + number] = rows[ids].mean(0)
         return {_EMBEDDING: list(range(first, len(self.tokenizer)))}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return []  # what has no token is written in bytes
 
     def fully_trained(self) -> list[str]:
         return []
@@ -138,16 +142,37 @@ class Whisper:
         parameter = next(self.model.parameters())
         inputs = self._filled_up([self._features(samples)]).to(parameter.device, parameter.dtype)
         prompt = torch.tensor([self._prompt(language)], device=parameter.device)
+        most = self.model.config.max_target_positions - len(prompt[0]) - 1
         with torch.inference_mode():
             ids = self.model.generate(
                 encoder_outputs=self.model.get_encoder()(inputs),
                 decoder_input_ids=prompt,
-                max_new_tokens=self.model.config.max_target_positions - len(prompt[0]) - 1,
+                max_new_tokens=most,
                 num_beams=1,
                 do_sample=False,
             )[0]
+        self.stopped = len(ids) < most  # the prompt is not among them
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return " ".join(text.split())
+
+    def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
+        """The decoder's cross-attention, over all heads and layers, where the clip has sound."""
+        core = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        parameter = next(core.parameters())
+        batch = self.collate([self.encode(text, samples, voice)])
+        inputs = {name: tensor.to(parameter.device) for name, tensor in batch.items()}
+        inputs["input_features"] = inputs["input_features"].to(parameter.dtype)
+        kind = core.config._attn_implementation
+        core.set_attn_implementation("eager")  # the fast ones do not keep what they attend to
+        try:
+            with torch.inference_mode():
+                layers = core(**inputs, output_attentions=True, use_cache=False).cross_attentions
+        finally:
+            core.set_attn_implementation(kind)
+        first, positions = len(self._prompt()), 1 + round(len(samples) / self.rate_hz * _POSITIONS_PER_S)
+        shown = torch.stack(layers).float().mean((0, 1, 2))[first:, :positions].cpu().numpy()
+        tokens = [self.tokenizer.decode([token]) for token in batch["decoder_input_ids"][0, first:].tolist()]
+        return tokens, np.asarray(shown, np.float32)
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         raise TypeError("Whisper recognises speech, it does not generate it")

@@ -78,6 +78,20 @@ class TrainableVits(VitsModel):
         return found | {"loss": torch.stack([value.float() for value in found.values()]).sum()}
 
     @torch.no_grad()
+    def token_frames(
+        self, input_ids: Tensor, attention_mask: Tensor, waves: Tensor, lengths: Tensor, voices: Tensor
+    ) -> Tensor:
+        """How many frames of its recording each token is taken for, as in `forward`: int64 (batch, tokens)."""
+        condition, text_mask = self._condition(voices), attention_mask[:, None].float()
+        magnitudes = linear(waves, 2 * (self.config.spectrogram_bins - 1), self.hop)
+        frames = lengths // self.hop
+        mask = (torch.arange(magnitudes.shape[2], device=frames.device) < frames[:, None])[:, None].float()
+        text = self.text_encoder(input_ids, text_mask.transpose(1, 2), attention_mask)
+        latents, _, _ = self.posterior_encoder(magnitudes, mask, condition)
+        scores = likelihoods(self.flow(latents, mask, condition), text.prior_means, text.prior_log_variances)
+        return durations(scores, frames, attention_mask.sum(1))
+
+    @torch.no_grad()
     def speak(self, input_ids: Tensor, voices: Tensor) -> Tensor:
         """One text as a wave: float32 (samples,). `input_ids`: (1, tokens). `voices`: as in `forward`.
 
