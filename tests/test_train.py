@@ -136,8 +136,9 @@ def test_probes_are_judged_by_the_recogniser_that_the_recipe_names(tmp_path: Pat
     probe = {"every": 1, "count": 2}
     recipe = prepared(tiny.recipe(tmp_path, "fastspeech2", base=base, aligner=recogniser, max_steps=1, probe=probe))
     script.main(recipe)
-    (row,) = [row for row in metrics(recipe) if "probe_heard" in row]
-    assert len(row["probe_heard"]) == 2
+    base, row = [row for row in metrics(recipe) if "probe_heard" in row]
+    assert (base["step"], row["step"]) == (0, 1)  # the base says them too, to compare with
+    assert len(base["probe_texts"]) == len(row["probe_heard"]) == 2
     assert row["probe_cer"] >= 0
 
 

@@ -46,6 +46,8 @@ def main(recipe: Recipe) -> None:
     with here.main_process_first():
         if finished(recipe):
             here.print(f"already trained: {adapter.adapter_folder(recipe)}")
+            if (warned := folder / "watchdog.jsonl").exists() and warned.stat().st_size:
+                here.print(f"with warnings, which are in {warned}")
             here.print(next_command("evaluate"))
             return
         family = open_trainable(recipe, data["train"]["text_normalized"])
