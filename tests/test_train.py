@@ -356,6 +356,15 @@ main(load(Path(sys.argv[1])))
 """
 
 
+def test_two_processes_stop_together_by_what_the_first_one_hears(tmp_path: Path) -> None:
+    base, probe = tiny.base("ctc", tmp_path / "base"), {"every": 2, "count": 1}
+    settings = {"base": base, "batch_s": 0.7, "max_steps": 40, "learning_rate": 1e-12, "patience": 2}
+    recipe = prepared(tiny.recipe(tmp_path, "ctc", **settings, probe=probe, early_stop="probe.cer"))
+    done = two_processes(recipe)
+    assert done.returncode == 0, done.stderr
+    assert "trained 4 steps" in done.stdout and "best probe.cer" in done.stdout and "at step 0" in done.stdout
+
+
 def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Path) -> None:
     """And when one of them is killed, the same command goes on to the same end."""
     base, lora = tiny.base("whisper", tmp_path / "base"), {"dropout": 0.0}  # chance differs between processes
