@@ -227,8 +227,8 @@ def prober(recipe: Recipe, probes: Probes | None, tracker: Tracker) -> OnProbe |
             tracker.probes(step, probes, results)
             if step == 0 or not started:
                 found["probe_texts"] = [result.text for result in results]
-            if heard := [result.heard for result in results if result.heard is not None]:
-                found["probe_heard"] = heard
+            if understood := [result.heard for result in results if result.heard is not None]:
+                found["probe_heard"] = understood
         return found
 
     return on_probe

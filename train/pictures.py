@@ -42,7 +42,7 @@ def drawn(tokens: list[str], weights: NDArray[np.float32]) -> NDArray[np.uint8]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
     axes.imshow(weights, aspect="auto", origin="lower", cmap="magma_r", interpolation="nearest")
     axes.set_xlabel("time, in frames of the model")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipes.schema import Recipe, UserError
+from train.families import Samples
 from train.pictures import Picture, attention_pictures
 from train.probes import Heard, Probes
 
@@ -54,22 +55,24 @@ class Tracker:
         if not (self.run or self.board):
             return
         pictures = attention_pictures(probes)
-        spoken = [result for result in results if result.samples is not None]
+        spoken = [(result.text, result.samples) for result in results if result.samples is not None]
         if self.run:
             self._log_wandb(step, probes.family.rate_hz, spoken, pictures)
         if self.board:
-            for number, result in enumerate(spoken):
-                samples = np.clip(np.nan_to_num(result.samples), -1, 1)
-                self.board.add_audio(f"probe/{number}", samples[None], step, probes.family.rate_hz)
+            for number, (_, samples) in enumerate(spoken):
+                clipped = np.clip(np.nan_to_num(samples), -1, 1)
+                self.board.add_audio(f"probe/{number}", clipped[None], step, probes.family.rate_hz)
             for number, picture in enumerate(pictures):
                 self.board.add_image(f"attention/{number}", picture.pixels, step, dataformats="HWC")
 
-    def _log_wandb(self, step: int, rate_hz: int, spoken: Sequence[Heard], pictures: Sequence[Picture]) -> None:
+    def _log_wandb(
+        self, step: int, rate_hz: int, spoken: Sequence[tuple[str, Samples]], pictures: Sequence[Picture]
+    ) -> None:
         import wandb
 
         logged: dict[str, Any] = {}
         if spoken:
-            logged["probe"] = [wandb.Audio(result.samples, rate_hz, caption=result.text) for result in spoken]
+            logged["probe"] = [wandb.Audio(samples, rate_hz, caption=text) for text, samples in spoken]
         if pictures:
             logged["attention"] = [wandb.Image(picture.pixels, caption=picture.caption) for picture in pictures]
         if logged:
