@@ -28,7 +28,9 @@ from recipes import faults
 from recipes.records import AgeBand, Gender, Language, Purpose
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral", "vits"]
+Family = Literal[
+    "whisper", "ctc", "speecht5", "fastspeech2", "csm", "pocket_tts", "qwen3_asr", "voxtral", "voxtral_tts", "vits"
+]
 Interface = Literal["en", "fr", "ary", "zgh", "zgh-Latn"]  # what the web pages can be read in
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
 RECOGNITION: tuple[Family, ...] = ("whisper", "ctc", "qwen3_asr", "voxtral")
@@ -71,16 +73,6 @@ def _model_beside_recipe(value: Any, info: ValidationInfo) -> Any:
     """`./x`, `../x`, `/x` and `~/x` are folders; anything else is a name on the model hub."""
     if isinstance(value, str) and value.startswith(("./", "../", "/", "~")):
         return str(_beside_recipe(value, info))
-    return value
-
-
-def _explained(value: Any) -> Any:
-    """A family that people will ask for, and why it is not there."""
-    if value == "voxtral_tts":
-        raise ValueError(
-            "Voxtral TTS cannot be trained: its published weights lack the encoder that turns recordings into codes, "
-            "and transformers has no class for it; csm and pocket_tts clone voices too"
-        )
     return value
 
 
@@ -474,7 +466,7 @@ class Wandb(Section):
 
 
 class Train(Section):
-    family: Annotated[Family, BeforeValidator(_explained)]
+    family: Family
     base: ModelName | None = None  # name on the hub or folder; null: from `config`
     revision: str | None = None  # commit, branch or tag of `base` on the hub
     config: dict[str, Any] = {}  # the architecture, in the words of the family's configuration class
@@ -486,7 +478,7 @@ class Train(Section):
     mms_adapter: str | None = Field(None, min_length=1)  # language of an MMS model's own adapter, e.g. shi
     aligner: ModelName | None = None  # CTC recogniser that times letters, for families that need durations
     speaker_encoder: ModelName | None = None  # x-vector model; null: statistics of the mel spectrogram
-    codec: ModelName | None = None  # audio tokenizer of pocket_tts; null: the one that the base names
+    codec: ModelName | None = None  # of pocket_tts; null: the one that the base names. Encoder for voxtral_tts
     vocoder: ModelName | None = None  # HiFi-GAN for SpeechT5's mel frames; null: Griffin-Lim
     adversarial: bool = False  # for VITS: its decoder trains too, against a discriminator
     learning_rate: PositiveFloat = 1e-3
@@ -548,8 +540,13 @@ class Train(Section):
             raise ValueError("`speaker_encoder` and `vocoder` are for the family speecht5 only")
         if self.mms_adapter and (self.family != "ctc" or not self.base):
             raise ValueError("`mms_adapter` is for the family ctc with a `base` only")
-        if self.family != "pocket_tts" and self.codec:
-            raise ValueError("`codec` is for the family pocket_tts only")
+        if self.family not in ("pocket_tts", "voxtral_tts") and self.codec:
+            raise ValueError("`codec` is for the families pocket_tts and voxtral_tts only")
+        if self.family == "voxtral_tts" and not self.codec:
+            raise ValueError(
+                "Voxtral TTS cannot be trained from its published weights alone: they lack the encoder that turns "
+                "recordings into codes; name a folder with one in `codec` (docs/families.md), or take csm"
+            )
         if self.family != "vits" and self.adversarial:
             raise ValueError("`adversarial` is for the family vits only")
         return self

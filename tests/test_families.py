@@ -31,7 +31,7 @@ from train.loop import _recompute_activations
 
 NAMES: tuple[Name, ...] = (
     *("ctc", "whisper", "qwen3_asr", "voxtral"),
-    *("speecht5", "fastspeech2", "csm", "pocket_tts", "vits"),
+    *("speecht5", "fastspeech2", "csm", "pocket_tts", "voxtral_tts", "vits"),
 )
 Opener = Callable[..., Family]
 
@@ -125,6 +125,7 @@ def test_a_recogniser_learns_utterances_by_heart(
         ("fastspeech2", ROWS, 400, 3e-3),
         ("csm", ROWS, 300, 1e-2),
         ("pocket_tts", ROWS, 300, 5e-3),
+        ("voxtral_tts", ROWS, 300, 1e-2),
         ("vits", ROWS, 400, 3e-3),
     ],
 )
@@ -180,7 +181,7 @@ def test_a_batch_is_made_and_learnt_in_half_precision(opened: Opener, name: Name
     assert torch.isfinite(loss)
 
 
-@pytest.mark.parametrize("name", ["qwen3_asr", "voxtral", "csm", "pocket_tts"])
+@pytest.mark.parametrize("name", ["qwen3_asr", "voxtral", "csm", "pocket_tts", "voxtral_tts"])
 def test_activations_can_be_computed_again(opened: Opener, name: Name) -> None:
     losses = []
     for again in (False, True):
@@ -204,7 +205,9 @@ def test_a_family_either_hears_or_speaks(opened: Opener, name: Name) -> None:
             family.transcribe(tiny.samples(1.0), "zgh-Tfng")
 
 
-@pytest.mark.parametrize("name", ["ctc", "qwen3_asr", "voxtral", "speecht5", "fastspeech2", "csm", "vits"])
+@pytest.mark.parametrize(
+    "name", ["ctc", "qwen3_asr", "voxtral", "speecht5", "fastspeech2", "csm", "voxtral_tts", "vits"]
+)
 def test_padding_does_not_change_the_loss_of_an_utterance(opened: Opener, name: Name) -> None:
     family = opened(name)
     family.model.eval()
@@ -235,6 +238,8 @@ def test_padding_does_not_change_the_loss_of_an_utterance(opened: Opener, name: 
         ("csm", "ⴰ", 20.0, "letters and frames of 13.3 s; the model holds 120"),
         ("pocket_tts", "a", 0.02, "shorter than 0.05 s"),
         ("pocket_tts", "a", 20.0, "letters and frames of 13.3 s; the model holds 120"),
+        ("voxtral_tts", "ⴰ", 0.02, "shorter than 0.05 s"),
+        ("voxtral_tts", "ⴰ", 20.0, "letters and frames of 13.3 s; the model holds 120"),
         ("speecht5", "ⴰ", 0.02, "shorter than 0.05 s"),
         ("speecht5", "ⴰ", 4.0, "4.0 s are 125 decoder steps; the decoder holds 100"),
         ("speecht5", "ⴰ" * 60, 1.0, "62 letters; the encoder holds 40"),

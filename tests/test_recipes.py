@@ -140,14 +140,15 @@ def test_values_never_change_after_loading(path: Path) -> None:
         load(path).seed = 3
 
 
-def test_a_family_that_cannot_be_trained_says_why(path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"train.family: Voxtral TTS cannot be trained: .* lack the encoder"):
+def test_a_family_that_cannot_be_trained_by_itself_says_why(path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"train: Voxtral TTS cannot be trained .* they lack the encoder"):
         load(path, ["train.family=voxtral_tts"])
+    assert load(path, ["train.family=voxtral_tts", "train.codec=./encoder"]).train.codec
 
 
 def test_each_family_has_a_recipe_for_darija_and_one_for_tamazight() -> None:
     names = {path.stem for path in RECIPES}
-    families = ("whisper", "mms", "qwen3_asr", "voxtral", "speecht5", "csm", "pocket_tts")
+    families = ("whisper", "mms", "qwen3_asr", "voxtral", "voxtral_tts", "speecht5", "csm", "pocket_tts")
     assert names >= {f"{family}_{language}" for family in families for language in ("darija", "tamazight")}
 
 

@@ -27,7 +27,7 @@ from train.adapter import adapter_folder, losses, open_model, open_recogniser, v
 ROOT = Path(__file__).parents[1]
 NAMES: tuple[Name, ...] = (
     *("ctc", "whisper", "qwen3_asr", "voxtral"),
-    *("speecht5", "fastspeech2", "csm", "pocket_tts", "vits"),
+    *("speecht5", "fastspeech2", "csm", "pocket_tts", "voxtral_tts", "vits"),
 )
 
 

@@ -141,6 +141,8 @@ def utterances() -> list[Utterance]:
 
 def recipe(folder: Path, family: Family, **train: Any) -> Recipe:
     """A recipe of a few quick steps. `work_dir` is in the folder; nothing is written."""
+    if family == "voxtral_tts":
+        train = {"codec": f"{train['base']}/codec"} | train
     settings: dict[str, Any] = {
         "family": family,
         "method": "lora" if "base" in train else "full",
@@ -273,11 +275,8 @@ def _pocket_tts(folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _voxtral(folder: Path) -> None:
-    """Two seconds of window; the vocabulary in Mistral's own format, as it is published."""
-    from transformers import VoxtralConfig, VoxtralForConditionalGeneration, WhisperFeatureExtractor
-
-    special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<pad>", "[AUDIO]", "[BEGIN_AUDIO]", "[TRANSCRIBE]"]
+def _tekken(folder: Path, special: list[str]) -> None:
+    """A vocabulary of bytes in Mistral's own format, as theirs are published."""
     tekken = {
         "config": {
             "pattern": "[^ ]+| ",
@@ -295,11 +294,114 @@ def _voxtral(folder: Path) -> None:
         ],
     }
     (folder / "tekken.json").write_text(json.dumps(tekken), encoding="utf-8")
+
+
+def _voxtral(folder: Path) -> None:
+    """Two seconds of window."""
+    from transformers import VoxtralConfig, VoxtralForConditionalGeneration, WhisperFeatureExtractor
+
+    special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<pad>", "[AUDIO]", "[BEGIN_AUDIO]", "[TRANSCRIBE]"]
+    _tekken(folder, special)
     text = {"vocab_size": 256 + len(special), "max_position_embeddings": 120} | _DECODER
     audio = {"num_mel_bins": 80, "max_source_positions": 100} | _ENCODER
     config = VoxtralConfig(text_config=text, audio_config=audio, audio_token_id=special.index("[AUDIO]"))
     VoxtralForConditionalGeneration(config).save_pretrained(folder)
     WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
+
+
+VOXTRAL_TTS_TOKENS = ["<unk>", "<s>", "</s>", "[AUDIO]", "[BEGIN_AUDIO]", "[REPEAT_AUDIO_TEXT]", "[NEXT_AUDIO_TEXT]"]
+
+
+def voxtral_tts_params() -> dict[str, Any]:
+    """`params.json` of Voxtral TTS in miniature: its keys, small numbers; four codes a frame in place of 37."""
+    sizes = {"n_heads": 2, "n_kv_heads": 1, "head_dim": 16, "hidden_dim": 64, "dim": 32, "use_biases": False}
+    codes = {"semantic_codebook_size": 16, "acoustic_codebook_size": 5}
+    return {
+        **sizes,
+        "n_layers": 2,
+        "causal": True,
+        "rope_theta": 1_000_000.0,
+        "norm_eps": 1e-5,
+        "vocab_size": 256 + len(VOXTRAL_TTS_TOKENS),
+        "tied_embeddings": True,
+        "max_seq_len": 120,
+        "multimodal": {
+            "bos_token_id": 1,
+            "audio_model_args": {
+                **codes,
+                "n_acoustic_codebook": 3,
+                "audio_encoding_args": {"codebook_pattern": "parallel", "num_codebooks": 4, "sampling_rate": 24_000},
+                "input_embedding_concat_type": "sum",
+                "acoustic_transformer_args": {**sizes, "input_dim": 32, "n_layers": 2, "sigma": 1e-5},
+                "p_uncond": 0.0,
+            },
+            "audio_tokenizer_args": {
+                **codes,
+                "channels": 1,
+                "sampling_rate": 24_000,
+                "pretransform_patch_size": 240,
+                "patch_proj_kernel_size": 7,
+                "semantic_dim": 8,
+                "acoustic_dim": 3,
+                "conv_weight_norm": True,
+                "causal": True,
+                "attn_sliding_window_size": 16,
+                "half_attn_window_upon_downsampling": True,
+                **sizes,
+                "dim": 16,
+                "head_dim": 8,
+                "n_kv_heads": 2,
+                "qk_norm": True,
+                "qk_norm_eps": 1e-6,
+                "norm_eps": 0.01,
+                "layer_scale": True,
+                "layer_scale_init": 0.01,
+                "decoder_transformer_lengths_str": "1,1,1,1",
+                "decoder_convs_kernels_str": "3,4,4,4",
+                "decoder_convs_strides_str": "1,2,2,2",
+                "voice": {"casual_female": 0},
+            },
+        },
+    }
+
+
+def _voxtral_tts(folder: Path) -> None:
+    """Text as bytes, speech as four codes in each frame; beside it an encoder, which the published one lacks."""
+    from train.voxtral_tts.config import config_of
+    from train.voxtral_tts.model import VoxtralTtsModel
+
+    VoxtralTtsModel(config_of(voxtral_tts_params())).save_pretrained(folder)
+    _tekken(folder, VOXTRAL_TTS_TOKENS)
+    voxtral_tts_encoder(folder / "codec")
+
+
+def voxtral_tts_encoder(folder: Path, semantic: int = 16, levels: int = 5, acoustic: int = 3, bias: float = 0) -> str:
+    """A network that makes codes of sound, each by a random filter over its frame. Returns its folder."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder.mkdir(parents=True)
+    filters = np.random.default_rng(0).standard_normal((1 + acoustic, 1, 1920)).astype(np.float32)
+    sizes = np.array([[semantic - 1], *[[levels - 1]] * acoustic], np.float32)
+    weights = {"filters": filters / 4, "half": np.full(1, 0.5, np.float32), "levels": sizes}
+    weights["bias"] = np.full(1, bias, np.float32)
+    nodes = [
+        helper.make_node("Conv", ["sound", "filters"], ["heard"], strides=[1920]),
+        helper.make_node("Tanh", ["heard"], ["bent"]),
+        helper.make_node("Mul", ["bent", "half"], ["halved"]),
+        helper.make_node("Add", ["halved", "half"], ["shares"]),  # between 0 and 1
+        helper.make_node("Mul", ["shares", "levels"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "bias"], ["moved"]),
+        helper.make_node("Round", ["moved"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["codes"], to=TensorProto.INT64),
+    ]
+    given = helper.make_tensor_value_info("sound", TensorProto.FLOAT, [1, 1, "samples"])
+    made = helper.make_tensor_value_info("codes", TensorProto.INT64, [1, 1 + acoustic, "frames"])
+    constants = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "encoder", [given], [made], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "encoder.onnx")
+    return str(folder)
 
 
 def _qwen3_asr(folder: Path) -> None:
@@ -346,7 +448,14 @@ _BOOKS: dict[str, Any] = {
     "vector_quantization_hidden_dimension": 8,
     "num_quantizers": 3,
 }
-_BUILT = {"whisper": _whisper, "csm": _csm, "pocket_tts": _pocket_tts, "qwen3_asr": _qwen3_asr, "voxtral": _voxtral}
+_BUILT = {
+    "whisper": _whisper,
+    "csm": _csm,
+    "pocket_tts": _pocket_tts,
+    "qwen3_asr": _qwen3_asr,
+    "voxtral": _voxtral,
+    "voxtral_tts": _voxtral_tts,
+}
 
 
 def samples(duration_s: float) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -58,6 +58,9 @@ __all__ = [
     "voice_of_clip",
 ]
 
+# Where a folder has its weights: the library's name, Mistral AI's own, that of an encoder the user brings.
+_WEIGHTS = ("model.safetensors", "consolidated.safetensors", "encoder.onnx")
+
 
 def adapter_folder(recipe: Recipe) -> Path:
     """Where training leaves its result."""
@@ -203,17 +206,18 @@ def log_mel(samples: Samples, rate_hz: int) -> Samples:
 
 def base_hash(base: str | None) -> str | None:
     """SHA-256 of a local base model's weights; None for one from the hub, whose revision names it."""
-    if base is None or not (path := Path(base) / "model.safetensors").is_file():
-        return None
-    return file_digest(path)
+    paths = [Path(base) / name for name in _WEIGHTS] if base else []
+    found = next((path for path in paths if path.is_file()), None)
+    return None if found is None else file_digest(found)
 
 
 def base_revision(settings: Train) -> str | None:
     """The commit of a base from the hub, which has been loaded; None for a folder."""
     if settings.base is None or Path(settings.base).is_dir():
         return None
-    cached = try_to_load_from_cache(settings.base, "config.json", revision=settings.revision)
-    return Path(cached).parent.name if isinstance(cached, str) else settings.revision
+    names = ("config.json", "params.json")
+    cached = (try_to_load_from_cache(settings.base, name, revision=settings.revision) for name in names)
+    return next((Path(path).parent.name for path in cached if isinstance(path, str)), settings.revision)
 
 
 def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path | None = None) -> Family:

@@ -116,19 +116,36 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
     `processor`: a folder that `save_processor` filled, in place of the base's own.
     `letters`: texts whose letters make the tokenizer, for a model that starts from a `config`.
     """
+    opened = _recogniser if settings.recognises else _generator
+    return opened(settings, processor, letters)
+
+
+def _recogniser(settings: Train, processor: Path | None, letters: Iterable[str]) -> Family:
     match settings.family:
         case "whisper":
             from train.families.whisper import Whisper
 
             return Whisper(settings, processor)
+        case "qwen3_asr":
+            from train.families.qwen3_asr import Qwen3Asr
+
+            return Qwen3Asr(settings, processor)
+        case "voxtral":
+            from train.families.voxtral import Voxtral
+
+            return Voxtral(settings, processor)
+        case _:
+            from train.families.ctc import Ctc
+
+            return Ctc(settings, processor, letters)
+
+
+def _generator(settings: Train, processor: Path | None, letters: Iterable[str]) -> Family:
+    match settings.family:
         case "csm":
             from train.families.csm import Csm
 
             return Csm(settings, processor)
-        case "ctc":
-            from train.families.ctc import Ctc
-
-            return Ctc(settings, processor, letters)
         case "fastspeech2":
             from train.families.fastspeech2 import FastSpeech2
 
@@ -137,22 +154,18 @@ def open_family(settings: Train, processor: Path | None = None, letters: Iterabl
             from train.families.pocket_tts import PocketTts
 
             return PocketTts(settings, processor)
-        case "qwen3_asr":
-            from train.families.qwen3_asr import Qwen3Asr
-
-            return Qwen3Asr(settings, processor)
         case "speecht5":
             from train.families.speecht5 import SpeechT5
 
             return SpeechT5(settings, processor, letters)
-        case "vits":
+        case "voxtral_tts":
+            from train.families.voxtral_tts import VoxtralTts
+
+            return VoxtralTts(settings, processor)
+        case _:
             from train.families.vits import Vits
 
             return Vits(settings, processor, letters)
-        case "voxtral":
-            from train.families.voxtral import Voxtral
-
-            return Voxtral(settings, processor)
 
 
 def quantised(settings: Train) -> dict[str, Any]:
