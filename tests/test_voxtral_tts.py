@@ -3,6 +3,7 @@
 The real weights were never at hand: what is read here is a file with the published names, in miniature.
 """
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -25,7 +26,8 @@ from train.voxtral_tts.acoustic import AcousticTransformer
 from train.voxtral_tts.codec import Convolution, Decoder, _slopes
 from train.voxtral_tts.config import Codes, config_of
 from train.voxtral_tts.encoder import Encoder
-from train.voxtral_tts.published import halved, unsplit
+from train.voxtral_tts.model import VoxtralTtsModel
+from train.voxtral_tts.published import halved, ours, unsplit
 
 ROWS = [row.model_dump() for row in tiny.utterances()[:4]]
 EARLIER = tiny.utterance("earlier", "ⴰⵉⵓ ⴰ").model_dump()  # by which a voice is known
@@ -51,13 +53,13 @@ def opened(base: str, folder: Path, **train: Any) -> Any:
 
 def test_the_published_layout_is_read(base: str, tmp_path: Path) -> None:
     published(base, tmp_path / "published")
-    ours, theirs = opened(base, tmp_path), opened(str(tmp_path / "published"), tmp_path, codec=f"{base}/codec")
-    assert type(theirs.model) is type(ours.model)
+    saved, theirs = opened(base, tmp_path), opened(str(tmp_path / "published"), tmp_path, codec=f"{base}/codec")
+    assert type(theirs.model) is type(saved.model)
     weights = theirs.model.state_dict()
-    for name, weight in ours.model.state_dict().items():
+    for name, weight in saved.model.state_dict().items():
         assert torch.allclose(weights[name], weight, atol=1e-6), name
     voice = theirs.voice(samples_of(theirs, EARLIER))
-    assert np.array_equal(voice, ours.voice(samples_of(ours, EARLIER)))
+    assert np.array_equal(voice, saved.voice(samples_of(saved, EARLIER)))
     assert theirs.encode("ⴰ", samples_of(theirs, ROWS[0]), voice).keys() == {"ids", "codes", "learnt"}
 
 
@@ -92,6 +94,65 @@ def test_the_sizes_of_the_published_tables() -> None:
     config = config_of(tiny.voxtral_tts_params())
     assert config.codec.hop == 1920  # 80 ms at 24 kHz
     assert AcousticTransformer(config.acoustic, codes).semantic_codebook_output.out_features == 8320
+
+
+def test_all_386_names_and_shapes_of_the_published_file_have_their_place() -> None:
+    """At full size, without numbers in it."""
+    params, wide = tiny.voxtral_tts_params(), {"dim": 3072, "hidden_dim": 9216, "n_heads": 32, "n_kv_heads": 8}
+    audio, codec = (params["multimodal"][name] for name in ("audio_model_args", "audio_tokenizer_args"))
+    params |= wide | {"head_dim": 128, "n_layers": 26, "vocab_size": 131_072}
+    audio["acoustic_transformer_args"] |= wide | {"head_dim": 128, "input_dim": 3072, "n_layers": 3}
+    codes = {"semantic_codebook_size": 8192, "acoustic_codebook_size": 21}
+    audio |= codes | {"n_acoustic_codebook": 36}
+    codec |= codes | {"semantic_dim": 256, "acoustic_dim": 36, "dim": 1024, "hidden_dim": 4096, "head_dim": 128}
+    codec |= {"n_heads": 8, "n_kv_heads": 8, "decoder_transformer_lengths_str": "2,2,2,2"}
+    config = config_of(params)
+    with torch.device("meta"):
+        model = VoxtralTtsModel(config)
+        theirs = {name: torch.empty(shape) for name, shape in published_shapes().items()}
+    assert len(theirs) == 386
+    found = {name: weight.shape for name, weight in ours(theirs, config).items()}
+    assert found == {name: weight.shape for name, weight in model.state_dict().items()}
+    assert sum(weight.numel() for weight in model.parameters()) == pytest.approx(4.0e9, rel=0.01)
+
+
+def published_shapes() -> dict[str, tuple[int, ...]]:
+    """What is in `consolidated.safetensors`, as the implementations that read it say."""
+    audio, heard = "mm_audio_embeddings", "acoustic_transformer"
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{audio}.tok_embeddings.weight": (131_072, 3072),
+        f"{audio}.audio_codebook_embeddings.embeddings.weight": (9088, 3072),
+        "norm.weight": (3072,),
+        f"{heard}.norm.weight": (3072,),
+        f"{heard}.llm_projection.weight": (3072, 3072),
+        f"{heard}.time_projection.weight": (3072, 3072),
+        f"{heard}.input_projection.weight": (3072, 36),
+        f"{heard}.semantic_codebook_output.weight": (8320, 3072),
+        f"{heard}.acoustic_codebook_output.weight": (36, 3072),
+        "audio_tokenizer.quantizer.semantic_codebook.embedding_sum": (8192, 256),
+        "audio_tokenizer.quantizer.semantic_codebook.cluster_usage": (8192,),
+    }
+    blocks = {"decoder_blocks.0": (1024, 292, 3), "output_proj": (240, 1024, 7)}
+    blocks |= {f"decoder_blocks.{block}": (1024, 1024, 4) for block in (2, 4, 6)}
+    for block, shape in blocks.items():
+        split = f"audio_tokenizer.{block}.conv.parametrizations.weight.original"
+        shapes |= {f"{split}0": (shape[0], 1, 1), f"{split}1": shape}
+    wide = [f"layers.{n}" for n in range(26)] + [f"{heard}.layers.{n}" for n in range(3)]
+    for layer in wide:
+        shapes |= _layer(layer, 3072, 9216, 4096, 1024)
+    for block, n in itertools.product((1, 3, 5, 7), range(2)):
+        layer = f"audio_tokenizer.decoder_blocks.{block}.layers.{n}"
+        shapes |= _layer(layer, 1024, 4096, 1024, 1024)
+        names = ("attention.q_norm.weight", "attention.k_norm.weight", "attention_scale", "ffn_scale")
+        shapes |= {f"{layer}.{name}": (1024,) for name in names}
+    return shapes
+
+
+def _layer(layer: str, dim: int, hidden: int, queries: int, keys: int) -> dict[str, tuple[int, ...]]:
+    sizes = {"attention.wq": (queries, dim), "attention.wk": (keys, dim), "attention.wv": (keys, dim)}
+    sizes |= {"attention.wo": (dim, queries), "feed_forward.w1": (hidden, dim), "feed_forward.w3": (hidden, dim)}
+    sizes |= {"feed_forward.w2": (dim, hidden), "attention_norm": (dim,), "ffn_norm": (dim,)}
+    return {f"{layer}.{name}.weight": shape for name, shape in sizes.items()}
 
 
 def test_rotation_by_halves_gives_what_rotation_by_neighbours_gave() -> None:
@@ -454,7 +515,7 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     ("made", "said"),
     [
         ({"acoustic": 5}, r"gives int64 \(1, 6, 2\) for 3840 samples, not int64 \(1, 4, 2\)"),
-        ({"semantic": 64}, "gives codes outside of 0 to 15 and 4"),
+        ({"bias": 40.0}, "gives codes outside of 0 to 15 and 4"),
         ({"bias": -40.0}, "gives codes outside of 0 to 15 and 4"),
     ],
 )
