@@ -148,6 +148,9 @@ def waste(recipe: Recipe, family: Any, train: Features) -> float:
 
 def unseen(recipe: Recipe, family: Any) -> list[tuple[str, int, int]]:
     """Wrong characters and all characters of each clip of the test split, by its id."""
+    family.model = (
+        family.model.merge_and_unload().eval()
+    )  # beside it, an adapter's new rows are copied for each token
     found = []
     for row in open_dataset(recipe)["test"]:
         heard = family.transcribe(samples_of(family, row), row["language"])
