@@ -91,7 +91,7 @@ def ours(recipe: Recipe, resumed: bool) -> None:
     backward, step = turns.timed(Accelerator.backward), turns.timed(AcceleratedOptimizer.step)
 
     def on_row(row: dict[str, Any]) -> None:
-        if row["step"] == 0:  # the base has been validated
+        if row["step"] == 0 and "valid_loss" in row:  # of the base
             tell(ready=True)
             turns.wait()
         if "valid_loss" in row:
