@@ -135,6 +135,7 @@ def test_the_summary_names_the_figure_that_decided(name: str, cost: float, words
         ("csm", True, "ⴰⵉⵓⵣ"),
         ("pocket_tts", True, ""),
         ("vits", False, "ⴰⵉⵓ"),
+        ("voxtral_tts", True, "ⴰⵉⵓⵣ"),
     ],
 )
 def test_families_say_which_letters_they_lack_and_whether_they_can_run_on(

@@ -58,6 +58,7 @@ class VoxtralTts:
         self.rate_hz: int = config.codec.sampling_rate
         self._most: int = config.text_config.max_position_embeddings
         self._count = config.codes.count
+        self.stopped = True
         self.core.audio_tokenizer.requires_grad_(False)  # what codes mean stays
         # As the authors did, so that words that are rare in the recordings are not forgotten (section 3.1).
         self.core.get_input_embeddings().requires_grad_(False)
@@ -77,6 +78,9 @@ class VoxtralTts:
         letters.start_rows(rows, new)
         rows.requires_grad_(True)
         return {_EMBEDDING: sorted(new)}
+
+    def unknown(self, texts: Iterable[str]) -> list[str]:
+        return letters.unknown(self.tokenizer, texts)
 
     def fully_trained(self) -> list[str]:
         return []
@@ -142,6 +146,7 @@ class VoxtralTts:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than about 20 s is spoken in pieces, cut between words."""
+        self.stopped = True
         return np.concatenate([self._speak(piece, voice) for piece in textwrap.wrap(text, _LETTERS) or [""]])
 
     def save_processor(self, folder: Path) -> None:
@@ -156,6 +161,7 @@ class VoxtralTts:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
             torch.manual_seed(0)  # frames are drawn from noise: from one seed, so that a result repeats
             frames = list(core.frames(ids, ids == self._frame, codes, max(most, 1)))
+            self.stopped &= len(frames) < max(most, 1)
             if not frames:
                 return np.zeros(self.rate_hz // 10, np.float32)  # nothing was said: a tenth of a second of it
             return np.asarray(core.audio_tokenizer(torch.stack(frames)).float().cpu())
