@@ -486,7 +486,7 @@ def test_other_kinds_of_lora_come_back_as_they_were_trained(tmp_path: Path, kind
     assert (found["r"], found["init_lora_weights"]) == (8 if kind == "pissa" else 4, True)
     again = losses(open_model(recipe, "adapter"), dataset.open_dataset(recipe)["valid"], {})
     assert np.mean(again) == pytest.approx(best, rel=0.01)  # that one is a mean of batches
-    assert np.mean(again) < 0.95 * metrics(recipe)[0]["valid_loss"]
+    assert np.mean(again) < 0.95 * next(row["valid_loss"] for row in metrics(recipe) if "valid_loss" in row)
 
 
 def test_pissa_is_for_linear_layers(tmp_path: Path) -> None:

@@ -247,6 +247,8 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path |
             raise UserError(f"{recipe.train.base}: not the weights that {folder} was trained on; train again")
         family = open_family(recipe.train.model_copy(update={"revision": line.base_revision}), folder)
         family.model = PeftModel.from_pretrained(family.model, folder)
+        if recipe.train.quantise is None:  # apart from its base, new rows of an embedding are copied for each token
+            family.model = family.model.merge_and_unload()
     family.model.eval()
     return family
 
