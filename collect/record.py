@@ -18,12 +18,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from collect.booth import farewell, notice, prompts, takes, welcome
-from collect.booth.codes import new_code, shown
 from collect.booth.sittings import Sittings
 from collect.booth.visit import Booth, visit
 from collect.ledger import Ledger, open_ledger
 from recipes.command import run
 from recipes.schema import Recipe, Record, UserError
+from web.codes import new_code, shown
 from web.guard import Bounds
 from web.page import safe, static
 from web.serve import door, serve

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import yaml
 
-from collect.booth.codes import typed
 from collect.chain import Receipt
 from collect.consent import Event
 from collect.ledger import Ledger, open_ledger
@@ -23,6 +22,7 @@ from recipes.command import run
 from recipes.provenance import file_digest, mark_withdrawn
 from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
+from web.codes import typed
 
 _BASE: Purpose = "store_prepare"  # without it nothing may be kept
 _REMOVED = ("voice_check", "prepare_report")  # files that a withdrawal removes at once: a command makes them anew

@@ -1,133 +1,160 @@
-"""Listeners and what they answered, in SQLite: `work_dir/evaluate/answers.sqlite`."""
+"""From answers under codes to ratings by system, once a test is unsealed; and what listeners' checks came to."""
 
-import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from statistics import pvariance
 
-import sqlalchemy as sa
+from evaluate import blind, design, seal
+from evaluate.panel import Answer, Listener, Panel, are_there
+from evaluate.ratings import Comparison, Method, Person, Ratings, Score
+from evaluate.seal import Key, Sealed
+from recipes.schema import Listen, Recipe
 
-from recipes.schema import Recipe, UserError
-
-_meta = sa.MetaData()
-_listeners = sa.Table(
-    "listeners",
-    _meta,
-    sa.Column("code", sa.String, primary_key=True),  # a secret of the listener's browser
-    sa.Column("seed", sa.String, nullable=False),  # decides their order
-    sa.Column("language", sa.String, nullable=False),  # of the pages
-    sa.Column("test", sa.String, nullable=False),  # which stimuli they are asked about
-    sa.Column("agreed", sa.DateTime(timezone=True), nullable=False),
-)
-_answers = sa.Table(
-    "answers",
-    _meta,
-    sa.Column("listener", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),  # of the trial, from 1: a second answer changes nothing
-    sa.Column("item", sa.String, nullable=False),
-    sa.Column("systems", sa.JSON, nullable=False),  # in the order they were shown
-    sa.Column("ratings", sa.JSON, nullable=False),  # system → 1 to 5
-    sa.Column("preferred", sa.String),  # system, or `none`; null where there was one clip
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-)
+COMPREHENDED = 0.8  # share of the comprehension questions
+HEADPHONES = 5  # of six tones; chance gives it to 18 of 1,000 (Woods et al. 2017)
+_STRAIGHT = 0.1  # variance of ratings below which somebody always answered the same (ITU-T P.808's toolkit)
+_SEVERAL = 8  # ratings needed to tell
+_SAME = {"acr": 1, "cmos": 1, "preference": 0, "abx": 0, "mushra": 20, "mushra_nr": 20}  # of a repeat, apart
 
 
 @dataclass(frozen=True)
-class Listener:
-    """One person who agreed to take part. `code` is known to their browser alone."""
+class Collected:
+    """How far a test is: nothing here tells systems apart."""
 
-    code: str
-    seed: str
-    language: str
-    test: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one listener said of one item."""
-
-    listener: str
-    number: int
-    item: str
-    systems: list[str]
-    ratings: dict[str, int]
-    preferred: str | None
+    listeners: int
+    answers: int  # that count as ratings
+    sealed: bool
+    plan_hash: str | None
 
 
-class Answers:
-    """The open database, of one test: listeners and answers of earlier stimuli stay in it, and apart.
-
-    Raises UserError where the file is no database, or cannot be written.
-    """
-
-    def __init__(self, recipe: Recipe, test: str) -> None:
-        self.test = test
-        folder = recipe.folder("evaluate")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "answers.sqlite"
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _durable)
-        try:
-            _meta.create_all(self._engine)
-            _name_tests(self._engine)
-        except sa.exc.DatabaseError as error:
-            raise UserError(f"{path}: {error.orig}; mend it, or move it away to begin with no answers") from None
-
-    def enrol(self, language: str) -> Listener:
-        """A new listener."""
-        listener = Listener(secrets.token_urlsafe(24), secrets.token_hex(8), language, self.test)
-        with self._engine.begin() as connection:
-            connection.execute(_listeners.insert().values(**vars(listener), agreed=datetime.now(UTC)))
-        return listener
-
-    def listener(self, code: str) -> Listener | None:
-        """The listener of a code, who takes part in this test."""
-        columns = [_listeners.c[name] for name in Listener.__dataclass_fields__]
-        query = sa.select(*columns).where(_listeners.c.code == code, _listeners.c.test == self.test)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return Listener(*row) if row else None
-
-    def given(self, listener: Listener) -> int:
-        """How many trials the listener has answered."""
-        query = sa.select(sa.func.count()).select_from(_answers).where(_answers.c.listener == listener.seed)
-        with self._engine.connect() as connection:
-            return int(connection.scalar(query) or 0)
-
-    def add(self, answer: Answer) -> bool:
-        """Keep an answer; a second one to the same trial is passed over. True when it was new."""
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(_answers.insert().values(**vars(answer), at=datetime.now(UTC)))
-        except sa.exc.IntegrityError:
-            return False
-        return True
-
-    def all(self) -> list[Answer]:
-        """Every answer to this test, by listener and trial. Listeners go by their seed, never by their code."""
-        columns = [_answers.c[name] for name in Answer.__dataclass_fields__]
-        query = sa.select(*columns).join(_listeners, _listeners.c.seed == _answers.c.listener)
-        query = query.where(_listeners.c.test == self.test).order_by(_answers.c.listener, _answers.c.number)
-        with self._engine.connect() as connection:
-            return [Answer(*row) for row in connection.execute(query)]
-
-    def of_other_tests(self) -> int:
-        """How many answers there are to earlier stimuli."""
-        query = sa.select(sa.func.count()).select_from(_answers)
-        with self._engine.connect() as connection:
-            return int(connection.scalar(query) or 0) - len(self.all())
-
-    def close(self) -> None:
-        self._engine.dispose()
+NOBODY = Collected(0, 0, True, None)
 
 
-def _name_tests(engine: sa.Engine) -> None:
-    """Listeners kept before tests had names take part in none: their answers stay, and stay apart."""
-    if "test" not in {column["name"] for column in sa.inspect(engine).get_columns("listeners")}:
-        with engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE listeners ADD COLUMN test VARCHAR NOT NULL DEFAULT ''"))
+def collected(recipe: Recipe) -> Collected:
+    """How many have answered the recipe's test, and whether it is sealed. Raises UserError as `blind.clips` does."""
+    name, plan = blind.test_of_results(recipe)
+    if seal.commitment(recipe, name) is None or not are_there(recipe):
+        return Collected(0, 0, True, plan)
+    panel = Panel(recipe, name)
+    try:
+        rows = [row for row in panel.all() if row.kind == "scored" and row.value]
+    finally:
+        panel.close()
+    return Collected(len({row.listener for row in rows}), len(rows), not seal.unsealings(recipe, name), plan)
 
 
-def _durable(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+def ratings(recipe: Recipe) -> Ratings:
+    """The ratings by system. Raises Sealed before `python -m evaluate.unseal` was run."""
+    there = collected(recipe)
+    if there.sealed:
+        raise Sealed(
+            f"the listening test is sealed ({there.listeners} listeners, {there.answers} answers); "
+            "once it is over: python -m evaluate.unseal RECIPE"
+        )
+    return of_test(recipe, *blind.test_of_results(recipe))
+
+
+def of_test(recipe: Recipe, name: str, plan: str | None) -> Ratings:
+    """The ratings of one test, by its name. For tests that were unsealed."""
+    panel = Panel(recipe, name)
+    try:
+        return unsealed(recipe.evaluate.listen, seal.open_key(recipe, name), panel.listeners(), panel.all(), plan)
+    finally:
+        panel.close()
+
+
+def unsealed(
+    asked: Listen, key: Key, listeners: Sequence[Listener], answers: Sequence[Answer], plan: str | None
+) -> Ratings:
+    """Codes turned into systems. Trials that could not be played have no rating."""
+    rows: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        rows[answer.listener].append(answer)
+    scores: list[Score] = []
+    comparisons: list[Comparison] = []
+    for given in rows.values():
+        trials = [answer for answer in given if answer.kind in ("scored", "repeat", "gold", "trap")]
+        for position, answer in enumerate(trials, 1):
+            if answer.kind == "scored" and answer.value:
+                scores += _scores(asked.method, answer, key.systems, position)
+                comparisons += _comparisons(asked.method, answer, key.systems, position)
+    people = [_person(asked, listener, rows[listener.name]) for listener in listeners]
+    return Ratings(asked.method, scores, comparisons, people, blind.primary(asked, key), plan)
+
+
+def _scores(method: Method, answer: Answer, systems: Mapping[str, str], position: int) -> list[Score]:
+    if method in design.PAIRED:
+        return []
+    return [
+        Score(answer.listener, answer.item, systems[code], float(value), position, slot)
+        for slot, (code, value) in enumerate(zip(answer.systems, answer.value, strict=True))
+    ]
+
+
+def _comparisons(method: Method, answer: Answer, systems: Mapping[str, str], position: int) -> list[Comparison]:
+    if method not in design.PAIRED:
+        return []
+    first, second = (systems[code] for code in answer.systems[:2])
+    score = float(bool(answer.right)) if method == "abx" else float(answer.value[0])
+    return [Comparison(answer.listener, answer.item, first, second, score, position)]
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _person(asked: Listen, listener: Listener, answers: Sequence[Answer]) -> Person:
+    found = checks(asked.method, listener, answers)
+    excluded = next((rule for rule in asked.exclude if found.get(rule) == "fail"), None)
+    facts = {key: value for key, value in listener.facts.items() if value}
+    facts["pages"] = listener.language
+    if known := sum(answer.known for answer in answers if answer.kind == "scored"):
+        facts["knew_the_voice"] = str(known)
+    return Person(listener.name, facts, found, excluded)
+
+
+def checks(method: Method, listener: Listener, answers: Sequence[Answer]) -> dict[str, str]:
+    """Each check of a listener: pass, fail, not_run (also where it was skipped), or error."""
+    by_kind: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_kind[answer.kind].append(answer)
+    found = {
+        "comprehension": _share(by_kind["comprehension"], COMPREHENDED),
+        "headphones": _share(by_kind["headphones"], HEADPHONES / 6),
+        "traps": _share(by_kind["trap"], 0.5),
+        "gold": _share(by_kind["gold"], 0.5),
+        "repeats": _repeats(method, by_kind),
+        "straight_lining": _straight(method, by_kind["scored"]),
+        "screening": listener.screening,
+    }
+    for variety in sorted({answer.item for answer in by_kind["comprehension"]}):
+        rows = [answer for answer in by_kind["comprehension"] if answer.item == variety]
+        found[f"comprehension {variety}"] = _share(rows, COMPREHENDED)
+    return found
+
+
+def _share(answers: Sequence[Answer], needed: float) -> str:
+    """Whether enough answers are right; one that was skipped, or could not be played, is none."""
+    given = [bool(answer.right) for answer in answers if answer.right is not None]
+    if not given:
+        return "not_run"
+    return "pass" if sum(given) >= needed * len(given) - 1e-9 else "fail"
+
+
+def _repeats(method: Method, by_kind: Mapping[str, Sequence[Answer]]) -> str:
+    first = {(answer.item, *answer.systems): answer.value for answer in by_kind.get("scored", ())}
+    apart = []
+    for answer in by_kind.get("repeat", ()):
+        before = first.get((answer.item, *answer.systems))
+        if before and answer.value:
+            apart.append(sum(abs(a - b) for a, b in zip(before, answer.value, strict=True)) / len(before))
+    if not apart:
+        return "not_run"
+    return "pass" if sum(apart) / len(apart) <= _SAME[method] else "fail"
+
+
+def _straight(method: Method, scored: Sequence[Answer]) -> str:
+    values = [value for answer in scored for value in answer.value]
+    if len(values) < _SEVERAL or method == "abx":
+        return "not_run"
+    return "fail" if pvariance(values) < _STRAIGHT else "pass"

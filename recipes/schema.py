@@ -560,14 +560,79 @@ class Train(Section):
 # ---------------------------------------------------------------- evaluate
 
 
-class Listen(Section):
-    """The listening page."""
+Method = Literal["acr", "preference", "cmos", "abx", "mushra", "mushra_nr"]
+Check = Literal["comprehension", "traps", "gold", "straight_lining", "screening"]
 
+
+class Question(Section):
+    """A recording that whoever speaks the variety understands, and what it may mean."""
+
+    variety: str = Field(min_length=1)  # as listeners name it: tashelhit, tarifit, tamazight, north, centre …
+    audio: RecipePath
+    choices: list[str] = Field(min_length=2, max_length=6)
+    answer: PositiveInt  # which choice is right, from 1
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.answer > len(self.choices):
+            raise ValueError(f"`answer` must be 1 to {len(self.choices)}: which of the choices is right")
+        return self
+
+
+class Trap(Section):
+    """A recording, among the clips, that says what to answer."""
+
+    audio: RecipePath
+    answer: int = Field(ge=-3, le=5)  # acr 1 to 5; preference -1 A, 0 no difference, 1 B; cmos -3 to 3; abx -1, 1
+
+
+class Listen(Section):
+    """The listening test and its pages."""
+
+    method: Method = "preference"
+    primary: tuple[str, str] | None = None  # the comparison that the test is for; null: adapter and base
+    reference: str = "recordings"  # of MUSHRA: the system that is hidden among the others, and named in `mushra`
+    ratings: int = Field(40, ge=1, le=40)  # that one listener gives, at most
+    minutes: float = Field(20, gt=0, le=20)  # that one listener needs, at most
+    training: int = Field(2, ge=0, le=5)  # trials that do not count, at the beginning
+    repeats: int = Field(1, ge=0, le=5)  # trials that come a second time
+    gold: int = Field(1, ge=0, le=3)  # trials with a clip that was destroyed on purpose
+    traps: list[Trap] = []
+    comprehension: list[Question] = []
+    headphones: bool = True  # six tones, in antiphase: a fact about the listener, never a reason to exclude
+    exclude: list[Check] = ["comprehension", "traps", "gold"]  # whoever fails one of these does not count
+    invited: bool = False  # true: only with a one-time code (--invite N makes them)
+    languages: list[Interface] = Field(["ary", "zgh", "zgh-Latn", "fr", "en"], min_length=1)  # of the pages
+    spoken: RecipePath | None = None  # folder of instructions read aloud; null: the phone's own voice, if it has one
+    controller: str | None = Field(None, min_length=1)  # who answers for the data; named in the notice
+    contact: str | None = Field(None, min_length=1)  # how to reach them
+    screening: str | None = Field(None, pattern=r"^https?://[^\s]+$")  # a service that is asked about each listener
+    database: Annotated[str, AfterValidator(_without_password)] | None = (
+        None  # SQLAlchemy URL (postgresql+pg8000://…); null: SQLite in the work folder
+    )
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, lt=65536)
-    interface: Interface = "en"  # language the page opens in
-    scale: bool = True  # 5-point rating of each
-    preference: bool = True  # A/B preference of each pair
+    address: str | None = Field(None, pattern=r"^https?://[^/\s]+$")  # where listeners reach it from outside
+
+    @model_validator(mode="after")
+    def _traps_can_be_answered(self) -> Self:
+        answers = {"acr": range(1, 6), "preference": range(-1, 2), "cmos": range(-3, 4), "abx": (-1, 1)}
+        for trap in self.traps:
+            if trap.answer not in answers.get(self.method, ()):
+                raise ValueError(f"`traps`: {trap.answer} is no answer of the method {self.method}")
+        return self
+
+
+class Plan(Section):
+    """What `evaluate.plan` reckons with. Variances are on the method's scale; null: those of docs/listening.md."""
+
+    listeners: PositiveInt = 20  # that are asked
+    difference: PositiveFloat | None = None  # to be found; null: 0.5, of 0 to 100 12, of votes 0.1
+    power: float = Field(0.8, gt=0.5, lt=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    variance_listener: float | None = Field(None, ge=0)  # of how listeners differ in the comparison
+    variance_item: float | None = Field(None, ge=0)  # of how sentences differ in it
+    variance_residual: PositiveFloat | None = None  # of the rest
 
 
 # Anchors are recordings made worse by rule: up to 3.5 kHz, up to 7 kHz, on one pitch.
@@ -688,6 +753,7 @@ class Evaluate(Section):
     listen: Listen = Listen()
     report: Report = Report()
     gates: Gates = Gates()
+    plan: Plan = Plan()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

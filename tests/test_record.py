@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from collect import record, vault
-from collect.booth.codes import new_code, shown, typed
 from collect.booth.hearing import listen
 from collect.booth.notice import read
 from collect.booth.spool import Spool
@@ -26,6 +25,7 @@ from collect.ledger import Ledger, open_ledger
 from recipes.records import PURPOSES, Clip
 from recipes.schema import INTERFACES, Recipe, RecipeError, UserError, load
 from tests.babble import babble, noise
+from web.codes import new_code, shown, typed
 from web.guard import Attempts, Bounds
 from web.page import strings
 from web.tifinagh import latin

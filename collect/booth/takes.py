@@ -15,12 +15,13 @@ from collect.booth import hearing
 from collect.booth.prompts import PICTURES, SOUNDS, Prompt
 from collect.booth.sittings import Manner
 from collect.booth.spool import Spool
-from collect.booth.visit import AGES, GENDERS, Visit, named, places, source, visit
+from collect.booth.visit import AGES, GENDERS, Visit, source, visit
 from collect.booth.welcome import paper
 from collect.decoding import containers, limits
 from collect.ledger import Speaker
 from recipes.records import AgeBand, Clip, Gender
 from web.page import direction, tag
+from web.places import named, places
 
 _KEY = re.compile(r"[0-9A-Za-z-]{16,64}")
 

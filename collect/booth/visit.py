@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-import yaml
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,7 +24,7 @@ from collect.ledger import Ledger
 from recipes.records import AgeBand, Clip, Gender, Language
 from recipes.schema import Interface, Recipe, Record, UserError
 from web.guard import Attempts
-from web.page import in_language, page, strings
+from web.page import page, strings
 
 PAGES = Path(__file__).parent / "pages"
 COOKIE = "booth"
@@ -199,18 +198,6 @@ async def visit(request: Request) -> Visit:
 
 
 # ---------------------------------------------------------------- choices
-
-
-def places() -> dict[str, Any]:
-    """Regions, dialects and the names of languages, as the booth offers them."""
-    found: dict[str, Any] = yaml.safe_load((PAGES / "places.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def named(rows: Mapping[str, dict[str, str]], language: str) -> list[tuple[str, str]]:
-    """Code and name of each choice."""
-    return [(code, in_language(row, language)) for code, row in rows.items()]
-
 
 AGES: tuple[AgeBand, ...] = ("under18", "18-29", "30-44", "45-59", "60+")
 GENDERS: tuple[Gender, ...] = ("female", "male", "other")

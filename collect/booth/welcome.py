@@ -14,7 +14,6 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from collect import audio, vault
 from collect.audio import Decoded
 from collect.booth import hearing
-from collect.booth.codes import new_code, shown, typed
 from collect.booth.prompts import SOUNDS
 from collect.booth.sittings import Course
 from collect.booth.visit import COOKIE, Booth, Visit, visit
@@ -23,6 +22,7 @@ from collect.consent import Event, State
 from collect.decoding import containers, limits
 from collect.ledger import Speaker
 from recipes.records import Purpose
+from web.codes import new_code, shown, typed
 from web.page import strings, tag
 
 _ADULT = 18  # years

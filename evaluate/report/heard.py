@@ -3,12 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evaluate import stimuli
-from evaluate.answers import Answer, Answers
-from evaluate.ratings import Comparison, Person, Ratings, Score
-from recipes.schema import Recipe
-
-_PRIMARY = ("adapter", "base")
+from evaluate.answers import collected, ratings
+from evaluate.ratings import Ratings
+from recipes.schema import Recipe, UserError
 
 
 @dataclass(frozen=True)
@@ -19,43 +16,19 @@ class Heard:
     ratings: list[Ratings] = field(default_factory=list)
     listeners: int = 0
     answers: int = 0
-    earlier: int = 0  # answers to other renderings
+    earlier: int = 0  # answers to other renderings, other settings, or pilots
 
 
 def heard(recipe: Recipe) -> Heard:
-    """What people said of this recipe's systems."""
-    if recipe.train.recognises or not (recipe.folder("evaluate") / "answers.sqlite").is_file():
+    """What people said of this recipe's systems; by system only once python -m evaluate.unseal opened the key."""
+    if recipe.train.recognises:
         return Heard("none")
-    kept = Answers(recipe, stimuli.name_of_test(stimuli.read(recipe)))
     try:
-        answers, earlier = kept.all(), kept.of_other_tests()
-    finally:
-        kept.close()
-    found = [one for one in (scores(answers), comparisons(answers)) if one]
-    listeners = len({answer.listener for answer in answers})
-    return Heard("open" if found else "none", found, listeners, len(answers), earlier)
-
-
-def scores(answers: list[Answer]) -> Ratings | None:
-    """Each clip's rating by itself, where there are any."""
-    rows = [
-        Score(one.listener, one.item, system, float(score), one.number, one.systems.index(system))
-        for one in answers
-        for system, score in one.ratings.items()
-    ]
-    return Ratings("acr", rows, [], _people(answers), _PRIMARY) if rows else None
-
-
-def comparisons(answers: list[Answer]) -> Ratings | None:
-    """Which of two was preferred, where that was asked."""
-    rows = []
-    for one in answers:
-        if one.preferred and len(one.systems) == 2:
-            first, second = one.systems
-            score = {first: -1.0, second: 1.0}.get(one.preferred, 0.0)
-            rows.append(Comparison(one.listener, one.item, first, second, score, one.number))
-    return Ratings("preference", [], rows, _people(answers), _PRIMARY) if rows else None
-
-
-def _people(answers: list[Answer]) -> list[Person]:
-    return [Person(name) for name in dict.fromkeys(one.listener for one in answers)]
+        there = collected(recipe)
+    except UserError:  # no sentence has a clip
+        return Heard("none")
+    if not there.answers:
+        return Heard("none", earlier=there.elsewhere)
+    if there.sealed:
+        return Heard("sealed", [], there.listeners, there.answers, there.elsewhere)
+    return Heard("open", [ratings(recipe)], there.listeners, there.answers, there.elsewhere)

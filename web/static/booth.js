@@ -1,4 +1,5 @@
 // The pages of the recording booth. Without this file everything but recording works.
+import { aloud, play as sound, silence } from "./aloud.js";
 import { Microphone, wav } from "./microphone.js";
 import { Courier, drop, forget, packed, put, send, waiting } from "./outbox.js";
 
@@ -15,48 +16,12 @@ function meter(element) {
 
 // ---------------------------------------------------------------- what can be heard
 
-let playing = null;
-
 function hush() {
-  if (playing) playing.pause();
-  playing = null;
-  if (window.speechSynthesis) speechSynthesis.cancel();
+  silence();
   microphone.hush();
 }
 
-function play(address) {
-  hush();
-  playing = new Audio(address);
-  return playing.play().catch(() => {});
-}
-
-// A voice of this phone for the page's language: Arabic voices read Darija, after a fashion.
-function voice() {
-  const language = { ary: "ar" }[document.documentElement.lang.split("-")[0]] || document.documentElement.lang.split("-")[0];
-  return window.speechSynthesis && speechSynthesis.getVoices().find((one) => one.lang.toLowerCase().startsWith(language));
-}
-
-function offerVoice() {
-  const found = voice();
-  if (!found) return;
-  for (const button of document.querySelectorAll("[data-speak]")) {
-    button.hidden = false;
-    button.onclick = () => {
-      hush();
-      const said = new SpeechSynthesisUtterance(button.dataset.speak);
-      said.voice = found;
-      said.lang = found.lang;
-      speechSynthesis.speak(said);
-    };
-  }
-  for (const line of document.querySelectorAll("[data-unheard]")) line.textContent = line.dataset.machine;
-}
-
-for (const button of document.querySelectorAll("[data-sound]")) {
-  button.addEventListener("click", () => play(button.dataset.sound));
-}
-offerVoice();
-if (window.speechSynthesis) speechSynthesis.addEventListener("voiceschanged", offerVoice);
+aloud(hush);
 for (const button of document.querySelectorAll("[data-print]")) button.addEventListener("click", () => print());
 
 // ---------------------------------------------------------------- what waits to be sent
@@ -290,7 +255,7 @@ async function booth() {
     courier.go();
   }
 
-  button("hear").onclick = () => play(prompt.audio);
+  button("hear").onclick = () => { microphone.hush(); sound(prompt.audio); };
   button("record").onclick = record;
   button("stop").onclick = stop;
   button("replay").onclick = () => { hush(); microphone.play(taken); };

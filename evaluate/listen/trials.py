@@ -1,0 +1,189 @@
+"""The listening test itself: the current step as a page, its clips, and what is answered."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from evaluate.listen.course import Incomplete, Step, read
+from evaluate.listen.visit import Visit, visit
+from evaluate.panel import Answer, Listener
+from web.page import direction
+from web.ranges import part
+
+_LABELS = "ABCDEFGHIJKL"
+
+
+async def show(request: Request) -> Response:
+    """The listener's next step, or thanks."""
+    return await _shown(await visit(request))
+
+
+async def _shown(here: Visit, incomplete: bool = False) -> Response:
+    running, listener = here.running, here.listener
+    if listener is None:
+        return here.go("/")
+    if not listener.asked:
+        return here.go("/about")
+    if running.nothing_to_hear:
+        return here.message("gone_now", 503)
+    steps = running.way(listener)
+    number = await running.do(running.panel.given, listener.name)
+    if number >= len(steps):
+        return here.go("/pause")
+    if running.over:
+        return here.message("closed", 410)
+    status = 400 if incomplete else 200
+    return here.page("trial.html", status, **_page(here, listener, number, steps), incomplete=incomplete, here="test")
+
+
+def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> dict[str, Any]:
+    """What the page of a step holds: of its clips, one-time names and labels alone."""
+    running, step, t = here.running, steps[number], here.t
+    tokens = running.tokens(listener, number, step)
+    slots = [{"number": n, "token": tokens[n], "label": label} for n, label in enumerate(_labels(step))]
+    kind = running.settings.method if step.is_trial else step.kind
+    text, language = _sentence(here, step)
+    question, lead = _question(kind, t)
+    return {
+        "number": number,
+        "total": len(steps),
+        "practice": step.kind == "training",
+        "kind": kind,
+        "question": question,
+        "lead": lead,
+        "text": text,
+        "text_lang": language,
+        "text_dir": direction(language),
+        "slots": slots,
+        "named": {"number": len(slots), "token": tokens[-1]} if step.named else None,
+        "rows": _rows(here, kind, step),
+        "knows": step.is_trial,
+        "form_token": running.named("form", listener.name, number),
+    }
+
+
+def _labels(step: Step) -> list[str]:
+    """What the clips of a page are called."""
+    count = len(step.clips)
+    if count == 1:
+        return [""]
+    return list("ABX") if count == 3 and step.answers == (-1, 1) else list(_LABELS[:count])
+
+
+def _sentence(here: Visit, step: Step) -> tuple[str, str]:
+    """The sentence that is said. A trap says another, so it is shown a sentence of the test like all others."""
+    if not step.is_trial:
+        return "", ""
+    row = here.running.blind.clips.get(step.item) or next(iter(here.running.blind.clips.values()))
+    clip = next(iter(row.values()))
+    return clip.text, clip.language
+
+
+def _question(kind: str, t: Mapping[str, str]) -> tuple[str, str]:
+    return {
+        "acr": (t["natural"], t["listen_one"]),
+        "preference": (t["prefer"], t["listen_each"]),
+        "cmos": (t["compare"], t["listen_each"]),
+        "abx": (t["same_as"], t["listen_each"]),
+        "mushra": (t["against_reference"], t["listen_each"]),
+        "mushra_nr": (t["natural_each"], t["listen_each"]),
+        "headphones": (t["quietest"], t["quietest_why"]),
+        "comprehension": (t["understood"], t["listen_one"]),
+    }[kind]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line that may be chosen. `letter`: of the clip that the words name; `mark`: a number beside them."""
+
+    value: int
+    text: str
+    letter: str = ""
+    mark: str = ""
+
+
+def _rows(here: Visit, kind: str, step: Step) -> list[Choice]:
+    """What may be chosen, in the order of the page."""
+    t = here.t
+    if kind == "acr":
+        return [Choice(n, t[f"scale{n}"], mark=str(n)) for n in step.answers]
+    if kind == "cmos":
+        return [_better(t, n) for n in step.answers]
+    if kind in ("preference", "abx"):
+        letters = {-1: "A", 1: "B"}
+        named = [Choice(n, t["clip"] + " {it}", letter) for n, letter in letters.items()]
+        return named + [Choice(0, t["no_difference"])] * (0 in step.answers)
+    if kind == "headphones":
+        return [Choice(n, t[f"tone{n}"]) for n in step.answers]
+    if kind == "comprehension" and step.question is not None:
+        choices = here.running.settings.comprehension[step.question].choices
+        return [Choice(n, choices[n - 1]) for n in step.answers]
+    return []
+
+
+def _better(t: Mapping[str, str], n: int) -> Choice:
+    mark = f"{n:+d}".replace("-", "−") if n else "0"
+    return Choice(n, t[f"better{abs(n)}"], ("B" if n > 0 else "A") if n else "", mark)
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+async def answer(request: Request) -> Response:
+    """Keep an answer to the current step. One to an earlier step changes nothing."""
+    here = await visit(request)
+    running, listener = here.running, here.listener
+    form = await here.form()
+    if listener is None or not listener.asked or running.over or running.nothing_to_hear:
+        return here.go("/test")
+    steps = running.way(listener)
+    number = await running.do(running.panel.given, listener.name)
+    if number >= len(steps) or form.get("form") != running.named("form", listener.name, number):
+        return here.go("/test")
+    try:
+        given = read(steps[number], number, listener.name, form, running.seconds(listener, number))
+    except Incomplete:
+        return await _shown(here, incomplete=True)
+    await running.do(running.panel.add, given, *_skipped(steps, given, form.get("skip") == "yes"))
+    running.began.pop((listener.name, number), None)
+    return here.go("/test")
+
+
+def _skipped(steps: list[Step], given: Answer, skip: bool) -> list[Answer]:
+    """The other tones, where somebody does not want to hear them."""
+    if given.kind != "headphones" or not skip:
+        return []
+    rest = [n for n, step in enumerate(steps) if step.kind == "headphones" and n > given.step]
+    return [Answer(given.listener, n, "headphones", "", (), ()) for n in rest]
+
+
+async def clip(request: Request) -> Response:
+    """The sound of a one-time name: of this listener's current step. Earlier ones are gone."""
+    here = await visit(request)
+    running, listener = here.running, here.listener
+    if listener is None or not listener.asked:
+        return PlainTextResponse("not here", 404)
+    steps = running.way(listener)
+    number = await running.do(running.panel.given, listener.name)
+    asked = request.path_params["token"]
+    for place, step in enumerate(steps[: number + 1]):
+        for slot, token in enumerate(running.tokens(listener, place, step)):
+            if token == asked:
+                current = place == number and not running.over and not running.nothing_to_hear
+                return _sound(here, step, number, slot, token) if current else PlainTextResponse("gone", 410)
+    return PlainTextResponse("not here", 404)
+
+
+def _sound(here: Visit, step: Step, number: int, slot: int, token: str) -> Response:
+    running, listener = here.running, here.listener
+    assert listener is not None
+    running.began.setdefault((listener.name, number), time.monotonic())
+    try:
+        data = running.sent(step, slot, token)
+    except OSError:  # evaluated anew since this server started
+        return PlainTextResponse("gone", 410)
+    return part(data, here.request.headers.get("range"), "audio/wav")

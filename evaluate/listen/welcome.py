@@ -1,0 +1,148 @@
+"""The listening test until somebody listens: language, invitation, notice, consent, a few facts, how it works."""
+
+import secrets
+from typing import Any, get_args
+
+from starlette.background import BackgroundTask
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from evaluate.listen import screening
+from evaluate.listen.visit import COOKIE, Running, Visit, kind_of_sound, visit
+from recipes.records import AgeBand, Gender
+from web.codes import typed
+from web.page import strings, tag
+from web.places import named, places
+
+_DEVICES = ("headphones", "earphones", "phone", "computer", "other")
+_GROUPS = {"ary": "darija", "zgh": "tamazight"}
+
+
+async def start(request: Request) -> Response:
+    """The languages; a listener goes on."""
+    here = await visit(request)
+    if COOKIE not in request.cookies and _from_elsewhere(request):
+        # A link in a message: the browser keeps its cookie back until a page of ours asks again.
+        return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0; url=/?again=1"><title>…</title>')
+    if here.listener:
+        return here.go("/test")
+    settings = here.running.settings
+    names = [(code, strings(code)["name"], tag(code)) for code in settings.languages]
+    return here.page("language.html", languages=names, next="/enter" if settings.invited else "/notice")
+
+
+def _from_elsewhere(request: Request) -> bool:
+    elsewhere = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    return "again" not in request.query_params and elsewhere
+
+
+async def enter(request: Request) -> Response:
+    """The one-time code of an invitation. It is used up by agreeing, not by looking at the notice."""
+    here = await visit(request)
+    if request.method == "GET":
+        return here.page("code_asked.html", fault="", what="enter")
+    _, code = await tried(here)
+    if await here.running.do(here.running.panel.invited, here.running.fingerprint(code)):
+        return _told(here, code)
+    here.running.attempts.wrong(here.client)
+    return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
+
+
+async def tried(here: Visit) -> tuple[FormData, str]:
+    """A form and the code in it. Raises HTTPException 429 when too many wrong ones came before."""
+    form = await here.form()
+    if not here.running.attempts.allowed(here.client):
+        raise HTTPException(429)
+    return form, typed(str(form.get("code", "")))
+
+
+async def notice(request: Request) -> Response:
+    """What the listener is told."""
+    here = await visit(request)
+    return here.go("/enter") if here.running.settings.invited else _told(here, "")
+
+
+def _told(here: Visit, code: str) -> Response:
+    settings, t = here.running.settings, here.t
+    told = [f"{t['asked_by']} {settings.controller}"] if settings.controller else []
+    told += [t["notice_what"].format(minutes=f"{settings.minutes:g}"), t["notice_kept"], t["notice_free"]]
+    told += [t["notice_lent"], t["notice_cndp"]]
+    return here.page("notice.html", paragraphs=told, contact=settings.contact, code=code)
+
+
+async def consent(request: Request) -> Response:
+    """Somebody agreed: from now on they are a listener."""
+    here = await visit(request)
+    running = here.running
+    form, code = await tried(here)
+    if running.over:
+        return here.message("closed", 410)
+    if form.get("agree") != "yes":
+        return here.go("/")
+    if here.listener is None:
+        name = secrets.token_hex(8)
+        invitation = running.fingerprint(code) if running.settings.invited else None
+        fingerprints = running.fingerprint(here.token), running.fingerprint(running.code_of(name))
+        listener = await running.do(running.panel.enrol, *fingerprints, name, here.language, invitation)
+        if listener is None:
+            running.attempts.wrong(here.client)
+            return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
+        response = here.keep(here.go("/about"))
+        if running.settings.screening:
+            response.background = BackgroundTask(screening.ask, running, listener.name)
+        return response
+    return here.go("/about")
+
+
+# ---------------------------------------------------------------- facts
+
+
+async def about(request: Request) -> Response:
+    """A few facts, each of which can be left out. Asked once: what is heard depends on the varieties spoken."""
+    here = await visit(request)
+    if here.listener is None or here.listener.asked:
+        return here.go("/")
+    if request.method == "GET":
+        return here.page("about.html", **_choices(here))
+    facts = _facts(await here.form())
+    await here.running.do(here.running.panel.change, here.listener.name, facts=facts, asked=True)
+    return here.go("/ready")
+
+
+def _choices(here: Visit) -> dict[str, Any]:
+    known, t = places(), here.t
+    return {
+        "varieties": [(t[name], named(known["dialects"][base], here.language)) for base, name in _GROUPS.items()],
+        "regions": named(known["regions"], here.language),
+        "ages": [(band, band) for band in get_args(AgeBand) if band != "under18"],
+        "genders": [(gender, t[gender]) for gender in get_args(Gender)],
+        "devices": [(device, t[device]) for device in _DEVICES],
+    }
+
+
+def _facts(form: FormData) -> dict[str, str]:
+    """What was said, of what can be said."""
+    known = places()
+    spoken = {code for base in _GROUPS for code in known["dialects"][base]}
+    allowed = {"device": _DEVICES, "age_band": get_args(AgeBand)[1:], "gender": get_args(Gender)}
+    allowed["region"] = tuple(known["regions"])
+    facts = {name: str(form.get(name)) for name, values in allowed.items() if form.get(name) in values}
+    varieties = sorted({str(value) for value in form.getlist("varieties")} & spoken)
+    return facts | ({"varieties": " ".join(varieties)} if varieties else {})
+
+
+async def ready(request: Request) -> Response:
+    """How the test goes."""
+    here = await visit(request)
+    if here.listener is None:
+        return here.go("/")
+    return here.page("ready.html", training=here.running.settings.training)
+
+
+async def sound(request: Request) -> Response:
+    """An instruction read aloud."""
+    running: Running = request.app.state.running
+    path = running.spoken.get(request.path_params["language"], {}).get(request.path_params["item"])
+    return FileResponse(path, media_type=kind_of_sound(path)) if path else Response(status_code=404)
