@@ -26,6 +26,7 @@ class Collected:
     answers: int  # that count as ratings
     sealed: bool
     plan_hash: str | None
+    elsewhere: int = 0  # answers to other tests: of other clips, other settings, or pilots
 
 
 NOBODY = Collected(0, 0, True, None)
@@ -39,9 +40,11 @@ def collected(recipe: Recipe) -> Collected:
     panel = Panel(recipe, name)
     try:
         rows = [row for row in panel.all() if row.kind == "scored" and row.value]
+        elsewhere = panel.of_other_tests()
     finally:
         panel.close()
-    return Collected(len({row.listener for row in rows}), len(rows), not seal.unsealings(recipe, name), plan)
+    listeners = {row.listener for row in rows}
+    return Collected(len(listeners), len(rows), not seal.unsealings(recipe, name), plan, elsewhere)
 
 
 def ratings(recipe: Recipe) -> Ratings:

@@ -215,7 +215,7 @@ def durations(recipe: Recipe, clips: Mapping[str, Mapping[str, Stimulus]]) -> di
 def _length_s(recipe: Recipe, stimulus: Stimulus) -> float:
     path = recipe.folder("evaluate") / "stimuli" / f"{stimulus.name}.wav"
     with wave.open(str(path)) as file:
-        return file.getnframes() / file.getframerate()
+        return float(file.getnframes() / file.getframerate())
 
 
 def paired(asked: Listen, key: Key) -> tuple[tuple[str, str], ...]:
@@ -229,7 +229,8 @@ def paired(asked: Listen, key: Key) -> tuple[tuple[str, str], ...]:
         )
     main = {*primary(asked, key)}
     pairs = [(a, b) for a, b in combinations(systems, 2) for _ in range(1 + ({a, b} == main and len(systems) > 2))]
-    return tuple(sorted((*sorted((key.code(a), key.code(b))),) for a, b in pairs))  # type: ignore[misc]
+    coded = [(key.code(a), key.code(b)) for a, b in pairs]
+    return tuple(sorted((min(pair), max(pair)) for pair in coded))
 
 
 def primary(asked: Listen, key: Key) -> tuple[str, str]:

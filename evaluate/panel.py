@@ -238,6 +238,17 @@ class Panel:
         with self._engine.connect() as connection:
             return [Answer(*row) for row in connection.execute(query)]
 
+    def of_other_tests(self) -> int:
+        """How many ratings there are of other tests."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(_answers)
+            .join(_listeners, _listeners.c.name == _answers.c.listener)
+        )
+        query = query.where(_listeners.c.test != self.test, _answers.c.kind == "scored")
+        with self._engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -121,11 +121,10 @@ def estimated(found: Ratings) -> Variances | None:
     values = np.array([row[2] for row in rows])
     if rated:  # what counts is how listeners and sentences differ between the two systems; twice, for a difference
         systems = [row[3] for row in rows]
-        factors += [[f"{name} {system}" for name, system in zip(names, systems, strict=True)] for names in factors]
-        *_, listener, item, rest = components(values, factors, systems)
-        parts = [2 * listener, 2 * item, 2 * rest]
+        with_system = [[f"{name} {system}" for name, system in zip(names, systems, strict=True)] for names in factors]
+        parts = [2 * part for part in components(values, with_system, [*factors, systems])]
     else:
-        parts = components(values, factors, ["all"] * len(rows))
+        parts = components(values, factors)
     if found.method in _VOTES:
         share = min(max(float(values.mean()), 0.05), 0.95)
         slope = share * (1 - share)  # of the share, by its logit
@@ -155,20 +154,33 @@ def _compared(found: Ratings) -> list[Row]:
     return rows
 
 
-def components(values: NDArray[np.float64], factors: Sequence[Sequence[str]], groups: Sequence[str]) -> list[float]:
-    """Variance of each crossed factor, and of the rest, in values (n,); groups have means of their own.
+def components(
+    values: NDArray[np.float64], factors: Sequence[Sequence[str]], fixed: Sequence[Sequence[str]] = ()
+) -> list[float]:
+    """Variance of each crossed factor, and of the rest, in values (n,); each level of what is fixed has its mean.
 
     The products of residuals are fitted by least squares, each variance is 0 or more. Source: MINQUE(0), Rao,
     "Estimation of variance and covariance components", Journal of Multivariate Analysis 1, 1971.
     """
+    columns = [np.ones((len(values), 1)), *map(_levels, fixed)]
+    basis, sizes, _ = np.linalg.svd(np.hstack(columns), full_matrices=False)
+    basis = basis[:, sizes > 1e-9 * sizes[0]]
 
-    def alike(names: Sequence[str]) -> NDArray[np.float64]:
-        found = np.array(names)
-        return np.asarray(found[:, None] == found[None, :], dtype=float)
+    def left(part: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is left of (n, k) when the means are taken away."""
+        return np.asarray(part - basis @ (basis.T @ part), dtype=float)
 
-    same = alike(groups)
-    left = np.eye(len(values)) - same / same.sum(1)  # what is left when means are taken away: (n, n)
-    parts = [left @ part @ left for part in (*map(alike, factors), np.eye(len(values)))]
+    parts = []
+    for names in factors:
+        found = left(_levels(names))
+        parts.append(found @ found.T)
+    parts.append(left(np.eye(len(values))))
     matrix = np.array([[float((one * other).sum()) for other in parts] for one in parts])
     products = np.array([float(values @ part @ values) for part in parts])
     return [max(0.0, float(value)) for value in np.linalg.lstsq(matrix, products, rcond=None)[0]]
+
+
+def _levels(names: Sequence[str]) -> NDArray[np.float64]:
+    """One column a level: (n, levels)."""
+    found = np.array(names)
+    return np.asarray(found[:, None] == np.unique(found)[None, :], dtype=float)

@@ -66,7 +66,7 @@ def veiled(samples: NDArray[np.int16], length: int, token: str) -> NDArray[np.in
     padded[: len(samples)] = samples
     draw = np.random.default_rng(int.from_bytes(sha256(token.encode()).digest()[:8], "big"))
     bits = draw.integers(0, 2, (2, *padded.shape), dtype=np.int8)
-    return np.clip(padded + bits[0] - bits[1], -32768, 32767).astype("<i2")
+    return np.clip(padded + bits[0] - bits[1], -32768, 32767).astype(np.int16)
 
 
 def destroyed(samples: NDArray[np.int16], name: str) -> NDArray[np.int16]:
@@ -75,7 +75,7 @@ def destroyed(samples: NDArray[np.int16], name: str) -> NDArray[np.int16]:
     speech = samples.astype(np.float64)
     noisy = speech * (1 + 10 ** (-_MNRU_DB / 20) * draw.standard_normal(len(speech)))
     power = np.sqrt(np.mean(noisy**2)) or 1.0
-    return np.clip(np.round(noisy * np.sqrt(np.mean(speech**2)) / power), -32768, 32767).astype("<i2")
+    return np.clip(np.round(noisy * np.sqrt(np.mean(speech**2)) / power), -32768, 32767).astype(np.int16)
 
 
 def tones(seed: str) -> tuple[NDArray[np.int16], int]:
@@ -95,7 +95,7 @@ def tones(seed: str) -> tuple[NDArray[np.int16], int]:
     for number in range(3):
         left = tone * (_QUIETER if number == quiet else 1.0)
         parts += [np.stack([left, -left if number == turned else left], 1), pause]
-    return np.round(np.concatenate([pause[::2], *parts]) * 32767).astype("<i2"), int(quiet) + 1
+    return np.round(np.concatenate([pause[::2], *parts]) * 32767).astype(np.int16), int(quiet) + 1
 
 
 def wav(samples: NDArray[np.int16], rate_hz: int) -> bytes:
@@ -130,7 +130,7 @@ def _recording(path: Path, key: str, rate_hz: int, loudness_lufs: float) -> NDAr
         raise UserError(f"{path}: nothing to hear (evaluate.listen.{key})")
     mono = resampled(samples.mean(1), own_hz, rate_hz)
     levelled = stimuli.level(stimuli.edges(mono, rate_hz), rate_hz, loudness_lufs)
-    return np.clip(np.round(levelled * 32767), -32768, 32767).astype("<i2")
+    return np.clip(np.round(levelled * 32767), -32768, 32767).astype(np.int16)
 
 
 def rate_of(wav: bytes) -> int:
