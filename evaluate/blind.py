@@ -242,8 +242,8 @@ def primary(asked: Listen, key: Key) -> tuple[str, str]:
                 raise UserError(f"evaluate.listen.primary: {system} has no clips; there are {', '.join(there)}")
         return asked.primary
     usual = [system for system in ("adapter", "base", "recordings") if system in there]
-    first, second, *_ = [*usual, *(system for system in there if system not in usual), "", ""]
-    return first, second
+    named = [*usual, *(system for system in there if system not in usual), ""]
+    return named[0], named[1]
 
 
 def reference_of(asked: Listen, key: Key) -> str | None:

@@ -143,6 +143,14 @@ class Panel:
                 continue  # another listener took the number meanwhile
             return Listener(name, number, language, {}, False, "not_run")
 
+    def enrol_as(self, number: int, name: str) -> Listener:
+        """A listener from elsewhere, with a number of their own, without a browser or a code."""
+        row = {"test": self.test, "number": number, "name": name, "browser": f"- {name}", "code": f"- {name}"}
+        row |= {"language": "fr", "facts": {}, "asked": True, "screening": "not_run", "agreed": _now()}
+        with self._engine.begin() as connection:
+            connection.execute(_listeners.insert().values(**row))
+        return Listener(name, number, "fr", {}, True, "not_run")
+
     def find(self, browser: str) -> Listener | None:
         """The listener of a browser, by the fingerprint of its secret."""
         return self._one(_listeners.c.browser == browser)

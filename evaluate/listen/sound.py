@@ -66,7 +66,7 @@ def veiled(samples: NDArray[np.int16], length: int, token: str) -> NDArray[np.in
     padded[: len(samples)] = samples
     draw = np.random.default_rng(int.from_bytes(sha256(token.encode()).digest()[:8], "big"))
     bits = draw.integers(0, 2, (2, *padded.shape), dtype=np.int8)
-    return np.clip(padded + bits[0] - bits[1], -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(padded + bits[0] - bits[1], -32768, 32767), dtype=np.int16)
 
 
 def destroyed(samples: NDArray[np.int16], name: str) -> NDArray[np.int16]:
@@ -75,7 +75,8 @@ def destroyed(samples: NDArray[np.int16], name: str) -> NDArray[np.int16]:
     speech = samples.astype(np.float64)
     noisy = speech * (1 + 10 ** (-_MNRU_DB / 20) * draw.standard_normal(len(speech)))
     power = np.sqrt(np.mean(noisy**2)) or 1.0
-    return np.clip(np.round(noisy * np.sqrt(np.mean(speech**2)) / power), -32768, 32767).astype(np.int16)
+    level = np.sqrt(np.mean(speech**2)) / power
+    return np.asarray(np.clip(np.round(noisy * level), -32768, 32767), dtype=np.int16)
 
 
 def tones(seed: str) -> tuple[NDArray[np.int16], int]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from evaluate.listen.course import Incomplete, Step, read
-from evaluate.listen.visit import Visit, visit
+from evaluate.listen.visit import Running, Visit, visit
 from evaluate.panel import Answer, Listener
 from web.page import direction
 from web.ranges import part
@@ -44,10 +44,10 @@ def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> di
     """What the page of a step holds: of its clips, one-time names and labels alone."""
     running, step, t = here.running, steps[number], here.t
     tokens = running.tokens(listener, number, step)
-    slots = [{"number": n, "token": tokens[n], "label": label} for n, label in enumerate(_labels(step))]
+    slots = [{"number": n, "token": tokens[n], "label": label} for n, label in enumerate(labels_of(step))]
     kind = running.settings.method if step.is_trial else step.kind
-    text, language = _sentence(here, step)
-    question, lead = _question(kind, t)
+    text, language = sentence_of(running, step)
+    question, lead = question_of(kind, t)
     return {
         "number": number,
         "total": len(steps),
@@ -60,13 +60,13 @@ def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> di
         "text_dir": direction(language),
         "slots": slots,
         "named": {"number": len(slots), "token": tokens[-1]} if step.named else None,
-        "rows": _rows(here, kind, step),
+        "rows": rows_of(running, kind, step, t),
         "knows": step.is_trial,
         "form_token": running.named("form", listener.name, number),
     }
 
 
-def _labels(step: Step) -> list[str]:
+def labels_of(step: Step) -> list[str]:
     """What the clips of a page are called."""
     count = len(step.clips)
     if count == 1:
@@ -74,16 +74,16 @@ def _labels(step: Step) -> list[str]:
     return list("ABX") if count == 3 and step.answers == (-1, 1) else list(_LABELS[:count])
 
 
-def _sentence(here: Visit, step: Step) -> tuple[str, str]:
+def sentence_of(running: Running, step: Step) -> tuple[str, str]:
     """The sentence that is said. A trap says another, so it is shown a sentence of the test like all others."""
     if not step.is_trial:
         return "", ""
-    row = here.running.blind.clips.get(step.item) or next(iter(here.running.blind.clips.values()))
+    row = running.blind.clips.get(step.item) or next(iter(running.blind.clips.values()))
     clip = next(iter(row.values()))
     return clip.text, clip.language
 
 
-def _question(kind: str, t: Mapping[str, str]) -> tuple[str, str]:
+def question_of(kind: str, t: Mapping[str, str]) -> tuple[str, str]:
     return {
         "acr": (t["natural"], t["listen_one"]),
         "preference": (t["prefer"], t["listen_each"]),
@@ -106,9 +106,8 @@ class Choice:
     mark: str = ""
 
 
-def _rows(here: Visit, kind: str, step: Step) -> list[Choice]:
+def rows_of(running: Running, kind: str, step: Step, t: Mapping[str, str]) -> list[Choice]:
     """What may be chosen, in the order of the page."""
-    t = here.t
     if kind == "acr":
         return [Choice(n, t[f"scale{n}"], mark=str(n)) for n in step.answers]
     if kind == "cmos":
@@ -120,7 +119,7 @@ def _rows(here: Visit, kind: str, step: Step) -> list[Choice]:
     if kind == "headphones":
         return [Choice(n, t[f"tone{n}"]) for n in step.answers]
     if kind == "comprehension" and step.question is not None:
-        choices = here.running.settings.comprehension[step.question].choices
+        choices = running.settings.comprehension[step.question].choices
         return [Choice(n, choices[n - 1]) for n in step.answers]
     return []
 

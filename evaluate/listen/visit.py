@@ -52,6 +52,7 @@ class Running:
         self.attempts = Attempts()
         self.began: dict[tuple[str, int], float] = {}  # when the first clip of a step was asked for
         self._secret = seal.derived(recipe, f"names {self.blind.name}")
+        self._fingerprints = seal.derived(recipe, "fingerprints")
         self._ways: OrderedDict[tuple[str, str], list[Step]] = OrderedDict()
         self._sent: OrderedDict[str, bytes] = OrderedDict()
         self._workers = ThreadPoolExecutor(1 if self.panel.one_writer else 8, "panel")
@@ -87,8 +88,7 @@ class Running:
 
     def fingerprint(self, secret: str) -> str:
         """A secret as it is stored. Invitations outlive the test for which they were printed."""
-        key = seal.derived(self.recipe, "fingerprints")
-        return hmac.new(key, secret.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._fingerprints, secret.encode(), hashlib.sha256).hexdigest()
 
     def code_of(self, listener: str) -> str:
         """What a listener goes on with, or withdraws with."""

@@ -1,0 +1,188 @@
+"""The same test in Label Studio: `python -m evaluate.studio RECIPE export`, then `import --file EXPORT.json`.
+
+`export` writes tasks, labelling interface and clips into `evaluate/listening/TEST/label_studio/`; `import` reads the
+project's export (JSON) back. Its blinding is weaker than that of evaluate.listen: see docs/listening.md.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from evaluate import design, seal
+from evaluate.listen.course import Incomplete, Step, read
+from evaluate.listen.trials import labels_of, question_of, rows_of, sentence_of
+from evaluate.listen.visit import PAGES, Running
+from evaluate.panel import Answer, Listener
+from recipes.command import next_command, run
+from recipes.provenance import write_text
+from recipes.schema import INTERFACES, Recipe, UserError
+from web.page import strings
+
+_PREFIX = "/data/local-files/?d=listening/"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listeners", type=int, metavar="N", help="how many are exported; default: as planned")
+    parser.add_argument("--language", choices=INTERFACES, default="fr", help="of the labelling interface")
+    parser.add_argument("--prefix", default=_PREFIX, help=f"what stands before a clip's name; default: {_PREFIX}")
+    parser.add_argument("--file", type=Path, help="what Label Studio exported, as JSON")
+    parser.add_argument("--pilot", action="store_true", help="the pilot, not the planned test")
+
+
+def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    with closing(Running(recipe, arguments.pilot)) as running:
+        if running.over:
+            raise UserError("the planned test was unsealed and is over")
+        if arguments.action == "export":
+            count = arguments.listeners or recipe.evaluate.plan.listeners
+            place = export(running, count, arguments.language, arguments.prefix)
+            print(f"{place}: tasks.json and config.xml for {count} listeners, and their clips")
+            print("give each annotator the tasks of one number (filter by `listener`), sorted by `place`")
+            return
+        if arguments.file is None:
+            raise UserError("--file: name what Label Studio exported")
+        added = bring(running, arguments.file)
+        print(f"{added} answers are new")
+        print(next_command("evaluate.unseal", "when it is over"))
+
+
+# ---------------------------------------------------------------- there
+
+
+def export(running: Running, listeners: int, language: str, prefix: str) -> Path:
+    """Write what Label Studio needs for so many listeners. The same again writes the same."""
+    folder = seal.folder(running.recipe, running.blind.name) / "label_studio"
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for number in range(listeners):
+        for place, step in _trials(running, _numbered(number)):
+            data: dict[str, Any] = {"listener": number, "place": place, "text": sentence_of(running, step)[0]}
+            for slot, label in enumerate(_names(step)):
+                token = running.named("studio", number, place, slot)
+                (folder / "clips" / f"{token}.wav").write_bytes(running.sounds.sent(step.sounds, slot, token))
+                data[f"clip_{label.lower()}"] = f"{prefix}{token}.wav"
+            tasks.append({"data": data})
+    write_text(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1))
+    write_text(folder / "config.xml", interface(running, language))
+    return folder
+
+
+def interface(running: Running, language: str) -> str:
+    """The labelling interface, in a language of the pages."""
+    t, method = strings(language, PAGES), running.settings.method
+    step = next(step for _, step in _trials(running, _numbered(0)))
+    question, lead = question_of(method, t)
+    lines = ["<View>", f"  <Header value={quoteattr(question)}/>", '  <Text name="text" value="$text"/>']
+    lines.append(f"  <Header value={quoteattr(lead)} size='5'/>")
+    for label in _names(step):
+        lines.append(f"  <Header value={quoteattr(t['reference'] if label == 'R' else label)} size='4'/>")
+        lines.append(f'  <Audio name="{label.lower()}" value="$clip_{label.lower()}"/>')
+        if method in design.SLIDERS and label != "R":
+            lines.append(f'  <Number name="slider_{label.lower()}" toName="{label.lower()}" min="0" max="100"/>')
+    if method not in design.SLIDERS:
+        lines.append('  <Choices name="choice" toName="a" choice="single" required="true">')
+        for row in rows_of(running, method, step, t):
+            said = row.text.replace("{it}", row.letter)
+            lines.append(f'    <Choice value={quoteattr(said)} alias="{row.value}"/>')
+        lines.append("  </Choices>")
+    return "\n".join([*lines, "</View>", ""])
+
+
+def _names(step: Step) -> list[str]:
+    """What the clips of a task are called; R is MUSHRA's named reference."""
+    return [label or "A" for label in labels_of(step)] + (["R"] if step.named else [])
+
+
+def _numbered(number: int) -> Listener:
+    return Listener(f"studio {number}", number, "fr", {}, True, "not_run")
+
+
+def _trials(running: Running, listener: Listener) -> list[tuple[int, Step]]:
+    """The trials of a listener with their places, without training and without checks that need this app."""
+    steps = enumerate(running.way(listener))
+    return [(place, step) for place, step in steps if step.is_trial and step.kind != "training"]
+
+
+# ---------------------------------------------------------------- and back
+
+
+def bring(running: Running, path: Path) -> int:
+    """Add the answers of a project's export. Returns how many are new.
+
+    Raises UserError for a file that is no such export, or of another test, or for a listener's number that two people
+    answered or somebody in evaluate.listen has.
+    """
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+        rows = [row for task in tasks for row in _annotations(task)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = getattr(error, "strerror", None) or "no export of Label Studio as JSON"
+        raise UserError(f"{path}: {cause}") from None
+    people: dict[int, str] = {}
+    for number, _, person, _ in rows:
+        if people.setdefault(number, person) != person:
+            raise UserError(f"{path}: listener {number} was answered by two annotators; keep one of them")
+    added = 0
+    known = {listener.number: listener for listener in running.panel.listeners()}
+    for number in sorted(people):
+        listener = known.get(number) or _enrolled(running, number, people[number])
+        if listener.name != _pseudonym(running, number, people[number]):
+            raise UserError(f"{path}: number {number} is taken by a listener of evaluate.listen")
+        steps = dict(_trials(running, listener))
+        for _, place, _, result in (row for row in rows if row[0] == number):
+            added += running.panel.add(_answer(path, steps, place, listener, result))
+    return added
+
+
+Row = tuple[int, int, str, Sequence[Mapping[str, Any]]]  # listener, place, annotator, results
+
+
+def _annotations(task: Mapping[str, Any]) -> list[Row]:
+    data = task["data"]
+    found: list[Row] = []
+    for one in task.get("annotations", []):
+        if not one.get("was_cancelled"):
+            person = one["completed_by"]
+            who = str(person["id"] if isinstance(person, dict) else person)
+            found.append((int(data["listener"]), int(data["place"]), who, one["result"]))
+    return found
+
+
+def _answer(
+    path: Path, steps: Mapping[int, Step], place: int, listener: Listener, result: Sequence[Mapping[str, Any]]
+) -> Answer:
+    """One annotation as an answer. Label Studio does not tell what was heard: shares are kept as 0."""
+    step = steps.get(place)
+    form: dict[str, Any] = {f"heard{slot}": "1" for slot in range(len(step.sounds))} if step else {}
+    for one in result:
+        value, name = one["value"], str(one["from_name"])
+        if "choices" in value:
+            form["choice"] = value["choices"][0]
+        elif "number" in value:
+            form[f"slider{ord(name[-1]) - ord('a')}"] = str(int(value["number"]))
+    try:
+        if step is None:
+            raise Incomplete
+        answer = read(step, place, listener.name, form, None)
+    except Incomplete:
+        raise UserError(f"{path}: listener {listener.number}, place {place}: no answer of this test") from None
+    return Answer(**{**vars(answer), "heard": [0.0] * len(answer.heard)})
+
+
+def _pseudonym(running: Running, number: int, person: str) -> str:
+    return hashlib.sha256(running.named("annotator", number, person).encode()).hexdigest()[:16]
+
+
+def _enrolled(running: Running, number: int, person: str) -> Listener:
+    name = _pseudonym(running, number, person)
+    listener = running.panel.enrol_as(number, name)
+    return listener
+
+
+if __name__ == "__main__":
+    run(main, __doc__ or "", actions=("export", "import"), options=options)

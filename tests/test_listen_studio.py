@@ -1,0 +1,96 @@
+"""The listening test in Label Studio: what goes there, and what comes back."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from evaluate import blind, seal, studio, unseal
+from evaluate.answers import ratings
+from evaluate.listen.visit import Running
+from recipes.schema import Recipe, UserError
+from tests.test_listen import SECRETS, begin, browser, finish, made
+
+
+def exported(recipe: Recipe, tmp_path: Path, listeners: int = 2) -> tuple[Running, Path]:
+    running = Running(recipe)
+    return running, studio.export(running, listeners, "ary", "/data/local-files/?d=listening/")
+
+
+def annotated(folder: Path, values: dict[str, Any], who: int = 0) -> Path:
+    """An export of the project, in which each listener's tasks were done by an annotator of their own."""
+    tasks = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    for task in tasks:
+        result = [{"from_name": name, "to_name": "a", "value": value} for name, value in values.items()]
+        person = {"id": 100 + who + task["data"]["listener"]}
+        task["annotations"] = [{"completed_by": person, "result": result}, {"was_cancelled": True, "result": []}]
+    path = folder / "export.json"
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    return path
+
+
+def test_what_goes_there_names_no_system_and_its_clips_are_there(tmp_path: Path) -> None:
+    running, folder = exported(made(tmp_path, method="cmos"), tmp_path)
+    tasks = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    assert [task["data"]["place"] for task in tasks] == [*range(4)] * 2
+    names = [task["data"][clip].rpartition("/")[2] for task in tasks for clip in ("clip_a", "clip_b")]
+    assert sorted(names) == sorted(path.name for path in (folder / "clips").iterdir()) and len(set(names)) == 16
+    for path in (folder / "tasks.json", folder / "config.xml"):
+        assert not SECRETS.findall(path.read_text(encoding="utf-8"))
+    choices = ElementTree.parse(folder / "config.xml").findall(".//Choice")
+    assert [choice.get("alias") for choice in choices] == ["3", "2", "1", "0", "-1", "-2", "-3"]
+    running.close()
+
+
+def test_annotations_come_back_once_as_ratings_of_the_sealed_test(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    running, folder = exported(recipe, tmp_path)
+    path = annotated(folder, {"choice": {"choices": ["4"]}})
+    assert studio.bring(running, path) == 12
+    assert studio.bring(running, path) == 0
+    assert seal.unsealings(recipe, blind.test_of_results(recipe)[0]) == []
+    unseal.main(recipe)
+    found = ratings(recipe)
+    assert {one.score for one in found.scores} == {4.0} and len({one.listener for one in found.scores}) == 2
+    assert {person.checks["comprehension"] for person in found.people} == {"not_run"}
+    running.close()
+
+
+def test_sliders_come_back_each_to_its_system(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="mushra")
+    running, folder = exported(recipe, tmp_path, 1)
+    assert 'value="$clip_r"' in (folder / "config.xml").read_text(encoding="utf-8")
+    values = {f"slider_{letter}": {"number": number} for letter, number in (("a", 10), ("b", 20), ("c", 30))}
+    assert studio.bring(running, annotated(folder, values)) == 6
+    unseal.main(recipe)
+    assert {(one.slot, one.score) for one in ratings(recipe).scores} == {(0, 10.0), (1, 20.0), (2, 30.0)}
+    running.close()
+
+
+def test_what_is_no_answer_of_this_test_is_refused_in_one_line(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    running, folder = exported(recipe, tmp_path)
+    with pytest.raises(UserError, match="listener 0, place 0: no answer of this test"):
+        studio.bring(running, annotated(folder, {"choice": {"choices": ["9"]}}))
+    path = annotated(folder, {"choice": {"choices": ["2"]}})
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    tasks[1]["annotations"][0]["completed_by"] = 999
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    with pytest.raises(UserError, match="listener 0 was answered by two annotators"):
+        studio.bring(running, path)
+    path.write_text("[{}]", encoding="utf-8")
+    with pytest.raises(UserError, match="no export of Label Studio as JSON"):
+        studio.bring(running, path)
+    running.close()
+
+
+def test_a_number_that_somebody_has_on_the_web_is_not_taken_again(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    client = browser(recipe)
+    finish(client, begin(client))
+    running, folder = exported(recipe, tmp_path)
+    with pytest.raises(UserError, match=r"number 0 is taken by a listener of evaluate\.listen"):
+        studio.bring(running, annotated(folder, {"choice": {"choices": ["4"]}}))
+    running.close()
