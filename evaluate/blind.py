@@ -60,8 +60,8 @@ def current(recipe: Recipe, pilot: bool = False) -> Blind:
     name = str(frozen["plan"]["test"])
     if name != name_of(recipe, found, "plan"):
         raise UserError(
-            "the clips or evaluate.listen are no longer those of the frozen plan: restore them, freeze another plan "
-            "(python -m evaluate.plan RECIPE freeze), or run a pilot (--pilot)"
+            "the clips, evaluate.listen or evaluate.plan are no longer those of the frozen plan: restore them, freeze "
+            "another plan (python -m evaluate.plan RECIPE freeze), or run a pilot (--pilot)"
         )
     return build(recipe, name, str(frozen["sha256"]), found)
 
@@ -128,8 +128,9 @@ def _bytes(path: Path, key: str) -> bytes:
 
 
 def name_of(recipe: Recipe, found: Sequence[Stimulus], kind: str) -> str:
-    """A name for a test with these clips and settings: answers to another say nothing of it."""
+    """A name for a pilot, or a planned test, with these clips and settings: answers to another say nothing of it."""
     parts = [kind, stimuli.name_of_test(found), json.dumps(settings(recipe), sort_keys=True), str(recipe.seed)]
+    parts += [recipe.evaluate.plan.model_dump_json()] if kind == "plan" else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -145,29 +145,33 @@ def tell(recipe: Recipe, found: Figures) -> None:
 
 
 def freeze(recipe: Recipe, found: Figures) -> tuple[dict[str, Any], bool]:
-    """Write the plan and seal the key under it. The same plan again changes nothing. And whether it is new."""
+    """Write the plan and seal the key under it. The same plan again changes nothing. And whether it is new.
+
+    Raises UserError while another plan's test runs.
+    """
     clips = blind.clips(recipe)
     name = blind.name_of(recipe, clips, "plan")
     before = blind.plan(recipe)
     if before is not None and before["plan"]["test"] == name:
-        if seal.unsealings(recipe, name):
-            raise UserError("this test was planned, run and unsealed; a new one needs other clips or another seed")
-        if _same(before["plan"], content(recipe, found, name, before["plan"]["key_sha256"])):
-            return before, False
-        if answers.collected(recipe).answers:
-            raise UserError("listeners have answered under the frozen plan: it cannot be changed any more")
+        return before, False
+    if before is not None and (there := answers.collected(recipe)).answers and there.sealed:
+        raise UserError(
+            f"{there.listeners} listeners have answered under the frozen plan: unseal that test first "
+            "(python -m evaluate.unseal), or plan in another work_dir"
+        )
     key = seal.new_key(clips)
     plan = content(recipe, found, name, key.commitment)
     frozen = {"plan": plan, "sha256": blind.plan_hash(plan), "frozen": seal.now()}
-    seal.seal(recipe, name, key, str(frozen["sha256"]))
     text = json.dumps(frozen, ensure_ascii=False, indent=1)
-    write_text(seal.folder(recipe, name) / "plan.json", text)
+    place = seal.folder(recipe, name) / "plan.json"
+    if place.is_file():  # it was frozen before another one
+        text = place.read_text(encoding="utf-8")
+    else:
+        seal.seal(recipe, name, key, str(frozen["sha256"]))
+        write_text(place, text)
     write_text(blind.plan_file(recipe), text)
-    return frozen, True
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return blind.plan_hash(one) == blind.plan_hash(other)
+    found_plan: dict[str, Any] = json.loads(text)
+    return found_plan, True
 
 
 def content(recipe: Recipe, found: Figures, name: str, key_sha256: str) -> dict[str, Any]:

@@ -75,13 +75,19 @@ def new_key(stimuli: Sequence[Stimulus]) -> Key:
 
 
 def seal(recipe: Recipe, test: str, key: Key, plan: str | None) -> None:
-    """Lay the key, encrypted, and its commitment into the test's folder."""
+    """Lay the key, encrypted, and its hash into the test's folder. A key that is there already stays."""
     nonce = secrets.token_bytes(_NONCE)
-    sealed = nonce + AESGCM(_secret(recipe)).encrypt(nonce, key.text().encode(), _bound(test, plan))
-    place = folder(recipe, test)
-    public = {"sha256": key.commitment, "plan": plan, "sealed": now()}
-    write_text(place / "commitment.json", json.dumps(public, indent=1))
-    write_text(place / "key.sealed", base64.b64encode(sealed).decode())
+    hidden = nonce + AESGCM(_secret(recipe)).encrypt(nonce, key.text().encode(), _bound(test, plan))
+    public = {"sha256": key.commitment, "plan": plan, "sealed": now(), "key": base64.b64encode(hidden).decode()}
+    path = _sealed(recipe, test)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    write_text(part, json.dumps(public, indent=1))
+    try:
+        os.link(part, path)  # unlike a rename, this never takes the place of a key under which somebody answered
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink()
 
 
 def open_key(recipe: Recipe, test: str) -> Key:
@@ -89,26 +95,26 @@ def open_key(recipe: Recipe, test: str) -> Key:
 
     Raises UserError when it is not what was committed to, or belongs to another plan.
     """
-    place = folder(recipe, test)
+    path = _sealed(recipe, test)
     public = commitment(recipe, test)
     if public is None:
-        raise UserError(f"{place}: the key of this test is not there; restore the folder from a backup")
-    sealed = base64.b64decode((place / "key.sealed").read_text(encoding="ascii"))
+        raise UserError(f"{path}: the key of this test is not there; restore it from a backup")
+    hidden = base64.b64decode(public["key"])
     try:
-        text = AESGCM(_secret(recipe)).decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound(test, public["plan"]))
+        text = AESGCM(_secret(recipe)).decrypt(hidden[:_NONCE], hidden[_NONCE:], _bound(test, public["plan"]))
     except InvalidTag:
         raise UserError(
-            f"{place}: the key does not open with {_secret_file(recipe)}, or the plan it was sealed under was changed"
+            f"{path}: the key does not open with {_secret_file(recipe)}, or the plan it was sealed under was changed"
         ) from None
     key = Key(**json.loads(text))
     if key.commitment != public["sha256"]:
-        raise UserError(f"{place}: the key is not the one that commitment.json published")
+        raise UserError(f"{path}: the key is not the one whose hash was published")
     return key
 
 
 def commitment(recipe: Recipe, test: str) -> dict[str, Any] | None:
-    """What was published of a test's key: its hash, the plan's hash, and when. None before it was sealed."""
-    path = folder(recipe, test) / "commitment.json"
+    """The hash of a test's key, the plan's, when it was sealed, and the encrypted key. None before that."""
+    path = _sealed(recipe, test)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
@@ -143,6 +149,10 @@ def unseal(recipe: Recipe, test: str, listeners: int, answers: int) -> Unsealing
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _sealed(recipe: Recipe, test: str) -> Path:
+    return folder(recipe, test) / "key.sealed"
 
 
 def _log(recipe: Recipe, test: str) -> Path:
