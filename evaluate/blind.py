@@ -60,8 +60,8 @@ def current(recipe: Recipe, pilot: bool = False) -> Blind:
     name = str(frozen["plan"]["test"])
     if name != name_of(recipe, found, "plan"):
         raise UserError(
-            "the clips, evaluate.listen or evaluate.plan are no longer those of the frozen plan: restore them, freeze "
-            "another plan (python -m evaluate.plan RECIPE freeze), or run a pilot (--pilot)"
+            "the clips, evaluate.listen or evaluate.plan are no longer those of the frozen plan: restore them, or "
+            "freeze another plan (python -m evaluate.plan RECIPE freeze), or run a pilot (--pilot)"
         )
     return build(recipe, name, str(frozen["sha256"]), found)
 
