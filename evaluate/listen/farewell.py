@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evaluate.answers import checks
-from evaluate.listen.visit import COOKIE, Running, visit
+from evaluate.listen.visit import COOKIE, PAGES, Running, visit
 from evaluate.listen.welcome import tried
 from web.codes import shown
+from web.page import page
 
 
 async def pause(request: Request) -> Response:
@@ -74,16 +75,22 @@ async def leave(request: Request) -> Response:
 
 
 async def progress(request: Request) -> Response:
-    """Counts and quality, for the organiser."""
+    """Counts and quality, for the organiser, in English."""
     here = await visit(request)
     if request.method == "GET":
-        return here.page("progress.html", counts=None, checks=None, fault="")
+        return _table()
     _, code = await tried(here)
     if not hmac.compare_digest(code, here.running.organiser):
         here.running.attempts.wrong(here.client)
-        return here.page("progress.html", 403, counts=None, checks=None, fault="This code is not right.")
+        return _table(403, fault="This code is not right.")
     counts, outcomes = await here.running.do(state, here.running)
-    return here.page("progress.html", counts=counts, checks=outcomes, fault="")
+    return _table(counts=counts, checks=outcomes)
+
+
+def _table(status: int = 200, **values: Any) -> Response:
+    return page(
+        PAGES, "progress.html", "en", status, **{"here": "", "counts": None, "checks": None, "fault": "", **values}
+    )
 
 
 def state(running: Running) -> tuple[dict[str, Any], dict[str, Counter[str]]]:
