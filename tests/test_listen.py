@@ -27,12 +27,14 @@ from starlette.testclient import TestClient
 
 from evaluate import answers, blind, plan, seal, stimuli, unseal
 from evaluate.answers import ratings
+from evaluate.findings import analyse
 from evaluate.listen import screening
 from evaluate.listen.__main__ import greet, invite
 from evaluate.listen.app import application
 from evaluate.listen.sound import destroyed, tones, veiled
 from evaluate.listen.visit import PAGES
 from evaluate.panel import Answer, Listener, Panel
+from evaluate.report.heard import heard
 from evaluate.seal import Sealed
 from evaluate.systems import Item, Rendered
 from recipes.schema import Recipe, RecipeError, UserError, load
@@ -256,6 +258,7 @@ def test_scores_by_system_are_for_after_the_unsealing_which_is_written_down(
         unseal.main(recipe)
     client = browser(recipe)
     finish(client, begin(client))
+    assert (heard(recipe).state, heard(recipe).ratings, heard(recipe).answers) == ("sealed", [], 6)
     with pytest.raises(Sealed, match=r"sealed \(1 listeners, 6 answers\); once it is over: python -m"):
         ratings(recipe)
     unseal.main(recipe)
@@ -267,7 +270,7 @@ def test_scores_by_system_are_for_after_the_unsealing_which_is_written_down(
     assert done.commitment in capsys.readouterr().out
     found = ratings(recipe)
     assert Counter(one.system for one in found.scores) == dict.fromkeys(SYSTEMS, 2) and found.plan_hash is None
-    assert not answers.collected(recipe).sealed
+    assert heard(recipe).state == "open" and heard(recipe).ratings == [found]
 
 
 def test_a_key_opens_with_its_own_secret_and_plan_alone(tmp_path: Path) -> None:
@@ -316,6 +319,9 @@ def test_listeners_with_a_known_difference_are_read_back_right(tmp_path: Path) -
     error = means.std(ddof=1) / np.sqrt(len(means))
     assert len(found_ratings.comparisons) == 480 and found_ratings.primary == ("adapter", "base")
     assert abs(means.mean() - tastes.mean()) < 2.1 * error and means.mean() > 3 * error
+    primary = analyse(found_ratings, 200).primary
+    assert primary and primary.low is not None and primary.high is not None
+    assert 0 < primary.low < 0.6 < primary.high  # the report's interval holds the truth
 
 
 # ---------------------------------------------------------------- kept

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evaluate import blind
 from evaluate.answers import collected, ratings
 from evaluate.ratings import Ratings
 from recipes.schema import Recipe, UserError
@@ -20,13 +21,17 @@ class Heard:
 
 
 def heard(recipe: Recipe) -> Heard:
-    """What people said of this recipe's systems; by system only once python -m evaluate.unseal opened the key."""
+    """What people said of this recipe's systems; by system only once python -m evaluate.unseal opened the key.
+
+    Raises UserError when the frozen plan, or the key, is not as it was.
+    """
     if recipe.train.recognises:
         return Heard("none")
     try:
-        there = collected(recipe)
-    except UserError:  # no sentence has a clip
+        blind.clips(recipe)
+    except UserError:  # there are none
         return Heard("none")
+    there = collected(recipe)
     if not there.answers:
         return Heard("none", earlier=there.elsewhere)
     if there.sealed:
