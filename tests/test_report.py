@@ -31,8 +31,9 @@ from recipes.schema import Gates, Recipe, load
 from tests.conftest import ROOT, needs
 from tests.panels import compared, rated
 
-RECIPE = load(ROOT / "recipes" / "demo.yaml")
-HEARS = load(ROOT / "recipes" / "nano_asr.yaml")
+ELSEWHERE = "work_dir=nothing/was/made/here"
+RECIPE = load(ROOT / "recipes" / "demo.yaml", [ELSEWHERE])
+HEARS = load(ROOT / "recipes" / "nano_asr.yaml", [ELSEWHERE])
 RATE = Figure(0.5, 0.4, 0.6, 30, 30)
 BETTER = Figure(-0.3, -0.4, -0.2, 30, 30)
 UNSURE = Figure(-0.1, -0.3, 0.1, 30, 30)
