@@ -534,6 +534,18 @@ def test_another_encoder_means_other_features(base: str, tmp_path: Path) -> None
 # ---------------------------------------------------------------- learning
 
 
+def test_what_training_whole_has_saved_comes_back_with_its_letters(base: str, family: Any, tmp_path: Path) -> None:
+    family.add_letters(["ⵣ"])
+    family.model.eval()
+    family.model.save_pretrained(tmp_path / "whole")
+    family.save_processor(tmp_path / "whole")
+    again = opened(str(tmp_path / "whole"), tmp_path, codec=f"{base}/codec", method="full")
+    again.model.eval()
+    voice = family.voice(samples_of(family, EARLIER))
+    assert len(again._prefix("ⵣ", 0)) == len(family._prefix("ⵣ", 0)) == 6  # one token
+    assert np.array_equal(again.synthesise("ⵣ", voice), family.synthesise("ⵣ", voice))
+
+
 @pytest.mark.slow
 def test_four_utterances_are_learnt_by_heart_code_for_code(family: Any) -> None:
     family.add_letters(tiny.TEXTS)

@@ -50,7 +50,7 @@ class Attention(nn.Module):
         return found
 
     def _attended(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (x.unflatten(2, (-1, self.size)).transpose(1, 2) for x in (q, k, v))
+        q, k, v = (x.view(*x.shape[:2], -1, self.size).transpose(1, 2) for x in (q, k, v))
         bias = None if bias is None else bias.to(q.dtype)
         grouped = self.heads != self.kv_heads
         heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=grouped)

