@@ -22,7 +22,8 @@ from collect import audio as audio
 from collect import chain, dpv, lineage, tables, vault
 from collect.chain import Receipt
 from collect.consent import Event, Notice, State, permits
-from collect.keys import KeyStore, key_folder
+from collect.keys import KeyStore
+from collect.keys import key_folder as key_folder
 from collect.lineage import Artefact as Artefact
 from collect.lineage import Task
 from collect.vault import decode as decode

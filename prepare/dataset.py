@@ -21,7 +21,9 @@ import soundfile
 import yaml
 from pydantic import ValidationError
 
+from prepare import figures as figures
 from prepare import shards
+from prepare import sources as sources
 from prepare.clip import Samples
 from prepare.hearing import dnsmos as dnsmos
 from prepare.hearing import stretches_of_speech as stretches_of_speech

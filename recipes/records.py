@@ -159,6 +159,8 @@ class Lineage(Row):
     base: str | None = None  # model id or path
     base_revision: str | None = None
     base_hash: str | None = None  # SHA-256 of the base's weights
+    weights: str | None = None  # of an adapter: SHA-256 over the digests of its safetensors files
+    files: str | None = None  # and over those of all its files, tokenizer and settings too
     recipe: str  # SHA-256 of the resolved recipe
     code: str  # commit, with `+` when the tree was changed
     versions: dict[str, str]  # package name to version

@@ -38,6 +38,7 @@ Layout = Literal[
     "auto", "plain", "ljspeech", "common_voice", "piper", "audiofolder", "datasets", "whatsapp", "label_studio"
 ]
 _HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+_ON_HUB = re.compile(r"hub:[\w.-]+/[\w.-]+")
 
 
 class UserError(Exception):
@@ -766,6 +767,55 @@ class Evaluate(Section):
         return self
 
 
+# ---------------------------------------------------------------- publish
+
+
+class Limits(Section):
+    """What a figure of the evaluation must keep to. The whole of its interval must, unless `sure` is false."""
+
+    max: float | None = None
+    min: float | None = None
+    system: str = "adapter"  # whose figure; or `adapter - base`
+    sure: bool = True
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("give a `max`, a `min` or both")
+        return self
+
+
+def _place(value: Any, info: ValidationInfo) -> Any:
+    """`hub:OWNER/NAME`, a URL, or a folder beside the recipe."""
+    if not isinstance(value, str) or "://" in value:
+        return value
+    if value.startswith("hub:"):
+        if not _ON_HUB.fullmatch(value):
+            raise ValueError("a model on the hub is named hub:OWNER/NAME")
+        return value
+    return str(_beside_recipe(value, info))
+
+
+class Publish(Section):
+    """Under which conditions an adapter goes out, and where to."""
+
+    to: Annotated[str, BeforeValidator(_place), AfterValidator(_without_password)] | None = (
+        None  # hub:OWNER/NAME, a folder, or a URL that fsspec knows
+    )
+    base_licence: str | None = Field(None, min_length=1)  # SPDX id; null: that of the family's known bases
+    licence: str | None = Field(None, min_length=1)  # SPDX id; null: the most open one that base and data allow
+    abroad: bool | None = None  # null: the hub and every URL of a server are, folders are not
+    gated: Literal["manual", "auto", "off"] = "manual"  # on the hub: who downloads asks first
+    public: bool = True  # on the hub, once all is there; false: the repository stays private
+    gates: dict[str, Limits] = {}  # by metric, as the evaluation names it; at least one, or nothing is published
+    max_gap: float | None = Field(None, ge=0)  # between groups of speakers, in every gap that was measured
+    dataset: str | None = None  # where the dataset is published: OWNER/NAME on the hub, or a URL
+    contact: str | None = Field(None, min_length=1)  # in the card, for withdrawals; null: collect.record.contact
+    key: RecipePath | None = None  # private key (PEM, EC P-256); null: made beside the keys of the recordings
+    trusted: list[RecipePath] = []  # public keys (PEM) of others whose adapters and revocations are believed
+    revocations: list[RecipePath] = []  # signed lists of others, besides one's own
+
+
 class Recipe(Section):
     """One experiment, with a section per stage."""
 
@@ -776,6 +826,7 @@ class Recipe(Section):
     prepare: Prepare
     train: Train
     evaluate: Evaluate = Evaluate()
+    publish: Publish = Publish()
 
     def folder(self, stage: Literal["collect", "prepare", "train", "evaluate"]) -> Path:
         """Where a stage puts what it makes."""

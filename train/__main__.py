@@ -23,7 +23,7 @@ from prepare.dataset import dataset_folder, dataset_hash, open_dataset
 from recipes.command import next_command, run
 from recipes.provenance import is_withdrawn, refuse_withdrawn, write_text
 from recipes.schema import Recipe, UserError
-from train import adapter
+from train import adapter, revocation
 from train.corpus import corpus_figures, recordings_heard
 from train.effect import adapter_effect
 from train.families import Family, Opposed, Samples, open_family
@@ -44,7 +44,10 @@ def main(recipe: Recipe) -> None:
     here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
+        if recipe.train.base and Path(recipe.train.base).is_dir():
+            revocation.refuse_revoked(recipe, Path(recipe.train.base))
         if finished(recipe):
+            adapter.refuse_untrusted(recipe, adapter.adapter_folder(recipe))
             here.print(f"already trained: {adapter.adapter_folder(recipe)}")
             if (warned := folder / "watchdog.jsonl").exists() and warned.stat().st_size:
                 here.print(f"with warnings, which are in {warned}")

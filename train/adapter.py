@@ -13,7 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    prepare_model_for_kbit_training,
+)
 from peft.tuners.lora import LoraLayer
 
 from prepare.dataset import (
@@ -21,16 +27,20 @@ from prepare.dataset import (
     dataset_hash,
     decode,
     dnsmos,
+    figures,
     foreign_audio,
     normalise,
     open_dataset,
     register,
+    sources,
     stretches_of_speech,
     tolerant,
     voice_of_clip,
 )
-from recipes.provenance import file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
+from recipes.provenance import digest, file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
+from recipes.records import Lineage
 from recipes.schema import Lora, Recipe, Train, UserError
+from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
 from train.families import Family, Samples, Skip, open_family, pretrained
 from train.features import resampled, samples_of, speaker_voices
@@ -38,20 +48,29 @@ from train.features import resampled, samples_of, speaker_voices
 __all__ = [
     "adapter_folder",
     "add_lora",
+    "dataset_folder",
+    "dataset_hash",
     "decode",
     "dnsmos",
+    "figures",
     "foreign_audio",
+    "inspect",
     "log_mel",
     "losses",
     "normalise",
+    "open_adapter",
     "open_dataset",
     "open_model",
     "open_recogniser",
     "pitch",
+    "refuse_untrusted",
     "register",
     "resampled",
+    "revocation",
     "samples_of",
     "save",
+    "signature",
+    "sources",
     "stretches_of_speech",
     "tolerant",
     "voice_of",
@@ -181,6 +200,7 @@ def save(recipe: Recipe, family: Family) -> Path:
         base_revision=base_revision(recipe.train),
         base_hash=base_hash(recipe.train.base),
     )
+    line = line.model_copy(update={"weights": revocation.weights_digest(part), "files": _files_digest(part)})
     sign_folder(recipe, part, line)
     if whole.exists():
         os.replace(whole, old)
@@ -227,30 +247,88 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path |
     been trained, or the base's weights are not those trained on.
     """
     folder = folder or adapter_folder(recipe)
-    if not torch.cuda.is_available():  # what was trained over a base of 4 bits goes onto the whole one
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"quantise": None})})
-    if which == "adapter":
-        refuse_withdrawn(folder, "run: python -m prepare RECIPE, then python -m train RECIPE")
+    recipe = _for_this_machine(recipe)
     if which == "base":
         if recipe.train.base is None:
             raise UserError("the recipe starts from `train.config`: there is no base model to compare with")
         # As it was published: a shorter context is for what was trained with it.
         family = open_family(recipe.train.model_copy(update={"audio_context": None}))
-    elif not folder.is_dir():
+        family.model.eval()
+        return family
+    if not folder.is_dir():
         raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
-    elif recipe.train.method == "full":
+    return open_adapter(recipe, folder)
+
+
+def open_adapter(recipe: Recipe, folder: Path) -> Family:
+    """What training made, or what was published of it, from a folder: on the recipe's base, ready for use.
+
+    Raises UserError, before any of it is loaded, for an adapter that was withdrawn or revoked, that was altered
+    after training or signing, that belongs to another base, or whose files could run code.
+    """
+    recipe = _for_this_machine(recipe)
+    line = refuse_untrusted(recipe, folder)
+    if recipe.train.method == "full":
         trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}, "mms_adapter": None}
         family = open_family(recipe.train.model_copy(update=trained), folder)
     else:
-        line = read_lineage(folder)
-        if line.base_hash != base_hash(recipe.train.base):
-            raise UserError(f"{recipe.train.base}: not the weights that {folder} was trained on; train again")
         family = open_family(recipe.train.model_copy(update={"revision": line.base_revision}), folder)
-        family.model = PeftModel.from_pretrained(family.model, folder)
+        family.model = _put_on(family, folder)
         if recipe.train.quantise is None:  # apart from its base, new rows of an embedding are copied for each token
             family.model = family.model.merge_and_unload()
     family.model.eval()
     return family
+
+
+def refuse_untrusted(recipe: Recipe, folder: Path) -> Lineage:
+    """Raises UserError for an adapter that must not be loaded, as `open_adapter` says. Returns its lineage."""
+    refuse_withdrawn(folder, "run: python -m prepare RECIPE, then python -m train RECIPE")
+    inspect.refuse_unsafe(folder)
+    if (folder / signature.SIGNATURE).exists():
+        signature.verify_folder(folder, signature.trusted_keys(recipe))
+    revocation.refuse_revoked(recipe, folder)
+    try:
+        line = read_lineage(folder)
+    except (OSError, ValueError):
+        raise UserError(f"{folder / 'lineage.json'}: missing or damaged; train again") from None
+    if line.weights is not None and line.weights != revocation.weights_digest(folder):
+        raise UserError(f"{folder}: its weights were altered after training; train again")
+    if line.files is not None and line.files != _files_digest(folder):
+        raise UserError(f"{folder}: its tokenizer or settings were altered after training; train again")
+    if recipe.train.method == "full":
+        return line
+    base = recipe.train.base
+    if line.base_hash != base_hash(base) or (line.base_hash is None and line.base != base):
+        raise UserError(f"{base}: not the weights that {folder} was trained on; train again")
+    return line
+
+
+def _files_digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of an adapter's files, but for those that say where it came from."""
+    found = signature.digests(folder)
+    return digest(f"{name} {value}" for name, value in found.items() if name not in ("lineage.json", "recipe.yaml"))
+
+
+def _put_on(family: Family, folder: Path) -> PeftModel:
+    """The adapter of a folder, on its base. Raises UserError when it is not made for it."""
+    try:
+        model = PeftModel.from_pretrained(family.model, folder)
+        wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder}: not made for this base: {cause}") from None
+    held = set(inspect.header(folder / "adapter_model.safetensors"))
+    if wanted != held:
+        name = min(wanted ^ held)
+        raise UserError(f"{folder}: not made for this base: {name} is {'missing' if name in wanted else 'left over'}")
+    return model
+
+
+def _for_this_machine(recipe: Recipe) -> Recipe:
+    """What was trained over a base of 4 bits goes onto the whole one where there is no GPU."""
+    if torch.cuda.is_available():
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"quantise": None})})
 
 
 def open_recogniser(name: str) -> Family:
