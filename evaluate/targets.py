@@ -235,23 +235,25 @@ def _asked(name: str, ask: Callable[[], Answer]) -> Answer:
     for wait_s in (*WAITS_S, None):
         try:
             return ask()
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
+        # Refused, no network, no login, no such name; the library does not list the first where mypy looks, and
+        # wraps what goes wrong in an upload.
+        except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:  # type: ignore[attr-defined]
+            cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+            response = getattr(cause, "response", None)
+            status = 0 if response is None else int(response.status_code)
             if status not in _AGAIN or wait_s is None:
-                raise UserError(_told(name, status, error)) from None
+                raise UserError(_told(name, status, cause)) from None
             time.sleep(wait_s)
-        # No network, no login, no such name; the library does not list the first where mypy looks.
-        except (errors.HTTPError, OSError, ValueError) as error:  # type: ignore[attr-defined]
-            raise UserError(f"hub:{name}: {' '.join(str(error).split())[:160]}; run the same command again") from None
     raise AssertionError
 
 
-def _told(name: str, status: int, error: Exception) -> str:
+def _told(name: str, status: int, error: BaseException) -> str:
     remedy = {
+        0: f"{' '.join(str(error).split())[:160]}; run the same command again",
         401: "not logged in, or the token is no longer good; run: hf auth login",
         403: "this token may not write there; take one with write access to it, or another name",
         404: "no such repository or owner for this token; look at publish.to",
         429: "too many requests; run the same command later: what was sent is not sent again",
     }
     said = remedy.get(status) or ("the hub is out of order; run the same command later" if status >= 500 else None)
-    return f"hub:{name}: {said or ' '.join(str(error).split())[:160]} (HTTP {status})"
+    return f"hub:{name}: {said or ' '.join(str(error).split())[:160]}" + (f" (HTTP {status})" if status else "")
