@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,7 +93,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     thread = Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield made
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)  # between the client's libraries
+            yield made
     finally:
         huggingface_hub.close_session()
         server.shutdown()

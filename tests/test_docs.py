@@ -74,6 +74,7 @@ ACTIONS = (
     "pull",
     "status",
     "serve",
+    "revoke",
 )  # what stands before or after a recipe
 
 
