@@ -19,7 +19,7 @@ ACTIONS: dict[str, tuple[str, int]] = {
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),
     "listening_test": ("its clips are no longer played: python -m evaluate RECIPE makes new ones", 1),
     "published_dataset": ("publish it anew without them, or take it down: python -m prepare.push RECIPE", 3),
-    "published": ("revoke it: python -m evaluate.publish revoke RECIPE", 3),
+    "published": ("revoke it: python -m evaluate.publish revoke RECIPE --reason ...", 3),
 }
 _BATCH = 400  # ids in one query
 
