@@ -9,6 +9,7 @@ import yaml
 from evaluate import gate
 from evaluate.gate import Candidate
 from evaluate.licence import Licence
+from evaluate.metrics import METRICS
 from recipes.schema import Recipe
 from train.adapter import dataset_hash, figures, sources
 
@@ -22,7 +23,7 @@ NAMES = {
     "rif": "Tarifit",
     "kab": "Kabyle",
 }
-_HIGHER_IS_BETTER = ("rating", "preferred", "mos", "similarity", "intelligib")
+_HIGHER_IS_BETTER = ("rating", "preferred")  # of what listeners say
 _SHOWN = ("figures", "listening")
 
 Figures = list[tuple[tuple[str, ...], Mapping[str, Any]]]
@@ -169,8 +170,7 @@ def _worse(found: Candidate) -> Iterator[str]:
     table = {path: figure for path, figure in gate.measured_figures(found.recipe) if len(path) >= 2}
     said = []
     for path, figure in table.items():
-        better = any(word in path[-2].casefold() for word in _HIGHER_IS_BETTER)
-        if path[-1] == "adapter - base" and (figure["value"] < 0) == better and figure["value"] != 0:
+        if path[-1] == "adapter - base" and _is_worse(path[-2], float(figure["value"])):
             sure = figure["low"] is not None and (figure["low"] > 0 or figure["high"] < 0)
             said.append(
                 f"- {path[-2]}: {'worse' if sure else 'perhaps worse'} than the base, by {abs(figure['value']):.3f}"
@@ -183,6 +183,15 @@ def _worse(found: Candidate) -> Iterator[str]:
     if not said or not any("gap" in line for line in said):
         yield "- Differences between groups of speakers were not measured: do not claim that it serves all alike."
     yield ""
+
+
+def _is_worse(metric: str, difference: float) -> bool:
+    """Whether a difference to the base is for the worse. Of figures that should be near something, none is."""
+    known = METRICS.get(metric)
+    higher = known.better == "higher" if known else any(word in metric for word in _HIGHER_IS_BETTER)
+    if known and known.better == "near":
+        return False
+    return difference < 0 if higher else difference > 0
 
 
 def _people(found: Candidate, licence: Licence) -> Iterator[str]:

@@ -55,7 +55,7 @@ def compare(recipe: Recipe, folder: Path) -> str:
 
     Raises UserError when it does not load, or gives something else than the evaluation kept.
     """
-    kept = systems.render(recipe, "adapter", probes(recipe))
+    kept, _ = systems.render(recipe, "adapter", probes(recipe))
     again = _in_a_fresh_process(recipe, folder)
     worst = 0.0
     for one in kept:

@@ -104,7 +104,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 class _Refused(Exception):
-    """An answer that is no good news: status and the hub's code for it."""
+    """An answer that is no good news: status, the hub's code for it, and what else it says."""
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
@@ -120,8 +120,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 with hub.lock:
                     self.reply(200, _answer(hub, self.command, urlsplit(self.path).path, body, self.headers))
             except _Refused as refused:
-                status, code = refused.args
-                self.reply(status, {"error": code or "no"}, code)
+                status, code, *content = refused.args
+                self.reply(status, content[0] if content else {"error": code or "no"}, code)
 
         def reply(self, status: int, content: Any, code: str | None = None) -> None:
             data = json.dumps(content).encode()
@@ -170,7 +170,7 @@ def _create(hub: Hub, _: str, content: Any) -> Any:
     if owner != OWNER:
         raise _Refused(403, None)
     if name in hub.repositories:
-        raise _Refused(409, None)
+        raise _Refused(409, None, {"error": "You already created this model repo", "url": f"{hub.address}/{name}"})
     hub.repositories[name] = Repository(content.get("visibility") == "private")
     return {"url": f"{hub.address}/{name}", "name": name, "id": name}
 
