@@ -14,6 +14,7 @@ from evaluate import gate, package, reproduce, targets
 from evaluate.gate import Candidate, Check
 from recipes.command import run
 from recipes.provenance import file_digest
+from recipes.records import Purpose
 from recipes.schema import Recipe, UserError
 from train.adapter import revocation, sources
 
@@ -85,7 +86,7 @@ def send(found: Candidate, folder: Path, place: str) -> str:
     """Note what leaves, bring it there, and close what withdrawals asked of earlier versions."""
     recipe, version = found.recipe, package.version(folder)
     was = gate.allowed_licence(found)
-    purposes = [*found.purposes, *(["commercial"] if was.sold else [])]
+    purposes: tuple[Purpose, ...] = (*found.purposes, "commercial") if was.sold else found.purposes
 
     def still() -> None:
         """Consents and licence at this moment, not at that of the check."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from recipes.provenance import read_lineage, write_text
-from recipes.schema import Recipe, UserError
+from recipes.schema import Family, Recipe, UserError
 from tests import tiny
+from tests.conftest import SHARED, needs_shared
 from tests.published import ready
 from train import inspect, revocation, signature
 from train.adapter import adapter_folder, open_adapter, open_model, refuse_untrusted
@@ -253,6 +254,17 @@ def test_no_bytes_make_the_reader_of_headers_stumble(tmp_path_factory: Any, cont
         assert all(size >= 0 for shape in found.values() for size in shape)
 
 
+@pytest.mark.parametrize("family", get_args(Family))
+def test_what_every_family_writes_passes(family: Family, tmp_path: Path) -> None:
+    folder = Path(tiny.base(family, tmp_path / "base"))
+    assert inspect.refuse_unsafe(folder)
+
+
+@needs_shared("models/whisper-tiny-en")
+def test_so_does_a_model_as_it_is_published() -> None:
+    assert inspect.refuse_unsafe(SHARED / "models" / "whisper-tiny-en")
+
+
 # ---------------------------------------------------------------- the list of revocations
 
 
@@ -293,3 +305,11 @@ def test_a_model_that_was_revoked_is_no_base_to_train_on(tmp_path: Path) -> None
     revocation.revoke(recipe, revocation.weights_digest(Path(recipe.train.base)), "./out", "a base", at)
     with pytest.raises(UserError, match="base: revoked on 2026-03-01: a base"):
         script.main(recipe)
+
+
+@pytest.mark.parametrize("words", [{"model": 0, "vocab": 1, "added_tokens": 2}, {"shi": {"a": 0}, "kab": {"b": 0}}])
+def test_words_of_a_vocabulary_are_not_taken_for_its_structure(tmp_path: Path, words: dict[str, Any]) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps(words), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": [["a", -1.5]]}}), encoding="utf-8")
+    weights(tmp_path, b"{}")
+    assert inspect.refuse_unsafe(tmp_path) == {}

@@ -179,13 +179,29 @@ def _refuse_vocabulary(folder: Path) -> None:
         if not path.exists():
             continue
         found = read(path)
-        tables = [found.get("model", {}).get("vocab"), found.get("added_tokens"), found.get("vocab"), found]
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: not a vocabulary")
+        tables = [found] if name in ("vocab.json", "added_tokens.json") else _tables(found)
         if max((len(table) for table in tables if isinstance(table, dict | list)), default=0) > _MOST_TOKENS:
             raise UserError(f"{path}: more tokens than any model has")
-        ids = [token.get("id") for token in found.get("added_tokens", []) if isinstance(token, dict)]
-        ids += [value for value in found.values() if name in ("vocab.json", "added_tokens.json")]
-        if any(not isinstance(i, int | dict) or (isinstance(i, int) and not 0 <= i < _MOST_TOKENS) for i in ids):
-            raise UserError(f"{path}: a token with a number that no vocabulary has")
+        for number in (number for table in tables for number in _numbers(table)):
+            if not isinstance(number, int) or not 0 <= number < _MOST_TOKENS:
+                raise UserError(f"{path}: a token with a number that no vocabulary has")
+
+
+def _tables(found: Mapping[str, Any]) -> list[Any]:
+    """The lists of tokens in a `tokenizer.json` or `tekken.json`."""
+    model = found.get("model")
+    return [model.get("vocab") if isinstance(model, dict) else None, found.get("added_tokens"), found.get("vocab")]
+
+
+def _numbers(table: Any) -> Iterator[Any]:
+    """The numbers of tokens: values of a mapping, which may have one a language; `id` of rows that have one."""
+    if isinstance(table, dict):
+        for value in table.values():
+            yield from _numbers(value) if isinstance(value, dict) else (value,)
+    elif isinstance(table, list):
+        yield from (row["id"] for row in table if isinstance(row, dict) and "id" in row)
 
 
 # ---------------------------------------------------------------- weights
