@@ -56,6 +56,7 @@ BASES: dict[str, tuple[Family, str]] = {
     "microsoft/speecht5": ("speecht5", "MIT"),
     "sesame/csm": ("csm", "Apache-2.0"),
     "kyutai/pocket-tts": ("pocket_tts", "CC-BY-4.0"),
+    "eustlb/pocket-tts": ("pocket_tts", "CC-BY-4.0"),
     "facebook/mms-tts": ("vits", "CC-BY-NC-4.0"),
 }
 

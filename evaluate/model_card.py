@@ -216,5 +216,5 @@ def _checking(found: Candidate) -> Iterator[str]:
     yield from ("## How to check it", "")
     yield f"Weights: `{found.line.weights}` (SHA-256 over those of the safetensors files)."
     yield "`model.sig` signs every file (OpenSSF Model Signing): `model_signing verify key . --signature model.sig "
-    yield "--public-key KEY.pub`, with a key that you got elsewhere. `lineage.json` says from what it was made, "
+    yield "--public_key KEY.pub`, with a key that you got elsewhere. `lineage.json` says from what it was made, "
     yield "`sbom.cdx.json` with which software, `evaluation.json` has the figures.\n"

@@ -173,6 +173,11 @@ def test_an_adapter_that_gives_something_else_is_refused(tmp_path: Path) -> None
         path.write_text(json.dumps({"text": "ⵣ"}), encoding="utf-8")
     with pytest.raises(UserError, match="it writes something else than when it was evaluated"):
         reproduce.compare(recipe, adapter_folder(recipe))
+
+
+@pytest.mark.slow
+def test_an_adapter_that_does_not_load_is_refused(tmp_path: Path) -> None:
+    recipe = ready(tmp_path)
     (adapter_folder(recipe) / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"it does not load in a fresh process: .*no weights in safetensors"):
         reproduce.compare(recipe, adapter_folder(recipe))
@@ -334,7 +339,7 @@ def test_the_signature_by_its_own_verifier(tmp_path: Path, fast: None) -> None:
     recipe = ready(tmp_path)
     run(recipe)
     key = signature.key_path(recipe).with_suffix(".pub")
-    command = ["model_signing", "verify", "key", "out", "--signature", "out/model.sig", "--public-key", str(key)]
+    command = ["model_signing", "verify", "key", "out", "--signature", "out/model.sig", "--public_key", str(key)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (tmp_path / "out" / "README.md").write_text("another", encoding="utf-8")
@@ -396,6 +401,7 @@ def test_what_was_revoked_is_neither_evaluated_nor_trained_on_again(tmp_path: Pa
     run(recipe, action="revoke", reason="it says names")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "revocations.json"]
     shutil.rmtree(recipe.folder("evaluate") / "rendered")
+    (recipe.folder("train") / "finished.txt").write_text(train_script.run_mark(recipe), encoding="utf-8")
     for again in (evaluate_script.main, train_script.main, run):
         with pytest.raises(UserError, match=r"adapter: revoked on .*: it says names; it must not be used"):
             again(recipe)

@@ -145,7 +145,8 @@ def _refuse_settings(path: Path, tensors: Tensors) -> None:
     found = read(path)
     if not isinstance(found, dict) or found.get("peft_type") != "LORA":
         raise UserError(f"{path}: not the settings of a LoRA")
-    usual = json.loads(json.dumps(LoraConfig().to_dict(), default=str))
+    own: Any = LoraConfig()
+    usual = json.loads(json.dumps(own.to_dict(), default=str))
     for key, value in found.items():
         if key not in _SET and (key not in usual or value != usual[key]):
             raise UserError(f"{path}: `{key}` is not one that training sets; this adapter is not read")

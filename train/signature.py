@@ -46,7 +46,7 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None  # type: ignore[assignment]
+        key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise UserError(f"{path}: not a private key as `openssl ecparam -name prime256v1 -genkey -noout` makes it")
     public = path.with_suffix(".pub")
@@ -71,7 +71,7 @@ def public_key(path: Path) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm):
-        key = None  # type: ignore[assignment]
+        key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise UserError(f"{path}: not a public key (PEM, EC P-256)")
     return key
