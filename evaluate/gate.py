@@ -23,7 +23,7 @@ from train.adapter import (
 )
 
 _COLUMNS = ("clip", "speaker", "language", "split", "duration_s", "text_normalized", "quality", "rate_hz")
-_SHOWN = 5
+_GATES = ("min_rating", "max_cer", "max_gap")  # keys of evaluate.gates that ask for something
 
 
 @dataclass(frozen=True)
@@ -181,32 +181,55 @@ def unseen_speakers(found: Candidate) -> str:
 
 
 def quality(found: Candidate) -> str:
-    """Every figure keeps to the recipe's limits. Raises UserError for the first that does not."""
-    gates = found.recipe.publish.gates
-    if not gates:
+    """Every limit of `publish.gates` and `evaluate.gates` is kept. Raises UserError for the first that is not."""
+    recipe = found.recipe
+    asked = {key: value for key in _GATES if (value := getattr(recipe.evaluate.gates, key)) is not None}
+    if not recipe.publish.gates and not asked:
         raise UserError("no limits: say in publish.gates how good it must be, such as {CER: {max: 0.3}}")
-    table = dict(measured_figures(found.recipe))
-    said = [_kept(metric, limits, table) for metric, limits in gates.items()]
+    table = dict(measured_figures(recipe))
+    said = [_kept(metric, limits, table) for metric, limits in recipe.publish.gates.items()]
+    told = _report(recipe).get("gates", [])
+    for key, value in asked.items():
+        row = next((r for r in told if str(r["key"]).partition(",")[0] == key and r["asked"] == value), None)
+        if row is None:
+            raise UserError(f"evaluate.gates.{key}: not in the report; run: python -m evaluate.report RECIPE")
+        if row["verdict"] != "passed":
+            raise UserError(f"evaluate.gates.{key}: {row['verdict']}: found {_number(row['found'])}, asked {value:g}")
+        said.append(f"{row['key']} {_number(row['found'])}")
     return "; ".join(said)
 
 
 def gaps(found: Candidate) -> str:
-    """No gap between groups is above `publish.max_gap`, as far as gaps were measured."""
+    """No group of speakers or listeners is worse off by more than `publish.max_gap`, as far as was measured."""
     most = found.recipe.publish.max_gap
-    known = [
-        (path, figure)
-        for path, figure in measured_figures(found.recipe)
-        if any("gap" in part.casefold() for part in path) and path[-1] in ("adapter", "gap", "worst", "value")
-    ]
+    known = sorted(worse_off(found.recipe), reverse=True)
     if not known:
         if most is not None:
             raise UserError("publish.max_gap is set, and the evaluation measured no gap between groups")
         return "none was measured"
-    worst = max(known, key=lambda row: abs(row[1]["value"]))
-    size = abs(worst[1]["value"])
+    size, what = known[0]
     if most is not None and size > most:
-        raise UserError(f"{' / '.join(worst[0])} is {size:.3f}, above publish.max_gap ({most:g})")
-    return f"the widest of {len(known)} is {size:.3f}" + ("" if most is None else f", within {most:g}")
+        raise UserError(f"{what} is worse off by {size:.3f}, above publish.max_gap ({most:g})")
+    return f"of {len(known)} groups, {what} is worst off: {size:.3f}" + ("" if most is None else f", within {most:g}")
+
+
+def worse_off(recipe: Recipe) -> Iterator[tuple[float, str]]:
+    """By how much each group is worse off with the adapter, and which it is: what the report's `bias` found."""
+    for one in _report(recipe).get("bias", []):
+        for row in one.get("gaps", []):
+            if row.get("system") == "adapter" and row.get("worse") is not None:
+                yield float(row["worse"]), f"{row['factor']} {row['group']} ({one['metric']})"
+
+
+def _report(recipe: Recipe) -> Mapping[str, Any]:
+    """What the report says, for machines; nothing where there is none."""
+    path = recipe.folder("evaluate") / "report.json"
+    found: Mapping[str, Any] = _json(path) if path.is_file() else {}
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.3f}"
 
 
 def measured_figures(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

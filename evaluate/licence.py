@@ -53,6 +53,7 @@ BASES: dict[str, tuple[Family, str]] = {
     "facebook/wav2vec2": ("ctc", "Apache-2.0"),
     "Qwen/Qwen3-ASR": ("qwen3_asr", "Apache-2.0"),
     "mistralai/Voxtral": ("voxtral", "Apache-2.0"),
+    "mistralai/Voxtral-4B-TTS": ("voxtral_tts", "CC-BY-NC-4.0"),
     "microsoft/speecht5": ("speecht5", "MIT"),
     "sesame/csm": ("csm", "Apache-2.0"),
     "kyutai/pocket-tts": ("pocket_tts", "CC-BY-4.0"),

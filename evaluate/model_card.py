@@ -175,12 +175,12 @@ def _worse(found: Candidate) -> Iterator[str]:
             said.append(
                 f"- {path[-2]}: {'worse' if sure else 'perhaps worse'} than the base, by {abs(figure['value']):.3f}"
             )
-        if any("gap" in part.casefold() for part in path):
-            said.append(f"- {' / '.join(path)}: {figure['value']:.3f}")
+    groups = [f"- {what}: worse off by {size:.3f}" for size, what in sorted(gate.worse_off(found.recipe)) if size > 0]
     yield from said or ["- In no figure above is it worse than its base."]
     tags = ", ".join(sorted(found.data.languages))
     yield f"- Heard in training: {tags}, {gate.unseen_speakers(found)} in the test. Anything else was not measured."
-    if not said or not any("gap" in line for line in said):
+    yield from groups
+    if not list(gate.worse_off(found.recipe)):
         yield "- Differences between groups of speakers were not measured: do not claim that it serves all alike."
     yield ""
 

@@ -62,6 +62,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def test_a_dry_run_says_every_check_and_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = ready(tmp_path)
+    capsys.readouterr()
     assert run(recipe, yes=False) == 0
     lines = capsys.readouterr().out.splitlines()
     names = ("base", "consents", "evaluation", "quality", "gaps", "licence", "fresh process", "secrets, names, sound")
@@ -135,17 +136,26 @@ def test_what_the_recipe_asks_for_is_held(
     assert said in out and "not published: " in out and not (tmp_path / "out").exists()
 
 
-def test_gaps_are_found_by_their_name_wherever_the_report_has_them(tmp_path: Path) -> None:
-    recipe = ready(tmp_path, "publish.max_gap=0.1")
+def test_gaps_and_gates_of_the_report_count(tmp_path: Path) -> None:
+    recipe = ready(tmp_path, "publish.max_gap=0.1", "publish.gates={}", "evaluate.gates.max_cer=0.3")
     found = gate.candidate(recipe)
     path = recipe.folder("evaluate") / "report.json"
-    rows = {"CER gap by gender": {"adapter": {"value": 0.3, "low": 0.1, "high": 0.5, "n": 40}}}
-    path.write_text(json.dumps({"bias": rows}), encoding="utf-8")
-    with pytest.raises(UserError, match=r"bias / CER gap by gender / adapter is 0.300, above publish.max_gap"):
+    row = {"system": "adapter", "factor": "gender", "group": "female", "worse": 0.3}
+    bias = [{"metric": "CER", "gaps": [row | {"group": "male", "worse": None}, row, row | {"system": "base"}]}]
+    told = {"key": "max_cer", "asked": 0.3, "found": 0.25, "verdict": "not shown"}
+    path.write_text(json.dumps({"bias": bias, "gates": [told]}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"gender female \(CER\) is worse off by 0.300, above publish.max_gap"):
         gate.gaps(found)
-    rows["CER gap by gender"]["adapter"]["value"] = 0.05
-    path.write_text(json.dumps({"bias": rows}), encoding="utf-8")
-    assert gate.gaps(found) == "the widest of 1 is 0.050, within 0.1"
+    with pytest.raises(UserError, match=r"evaluate.gates.max_cer: not shown: found 0.250, asked 0.3"):
+        gate.quality(found)
+    row["worse"] = 0.05
+    bias[0]["gaps"] = [row]
+    path.write_text(json.dumps({"bias": bias, "gates": [told | {"verdict": "passed"}]}), encoding="utf-8")
+    assert gate.gaps(found) == "of 1 groups, gender female (CER) is worst off: 0.050, within 0.1"
+    assert gate.quality(found) == "max_cer 0.250"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"evaluate.gates.max_cer: not in the report; run: python -m evaluate.report"):
+        gate.quality(found)
 
 
 def test_an_evaluation_of_other_weights_or_of_seen_sentences_does_not_count(tmp_path: Path) -> None:
