@@ -23,6 +23,7 @@ from train.adapter import (
 )
 
 _COLUMNS = ("clip", "speaker", "language", "split", "duration_s", "text_normalized", "quality", "rate_hz")
+RATING = "mean rating by listeners"
 _GATES = ("min_rating", "max_cer", "max_gap")  # keys of evaluate.gates that ask for something
 
 
@@ -249,6 +250,9 @@ def _figures(value: Any, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
             yield from _figures(below, (*names, str(name)))
     elif isinstance(value, list) and names[-1:] != ("measured",):
         for row in value:
+            if isinstance(row, dict) and "system" in row and isinstance(row.get("mean"), dict):  # of a listening test
+                yield from _figures(row["mean"], (*names, RATING, str(row["system"])))
+                continue
             about = row.get("metric") or row.get("name") if isinstance(row, dict) else None
             yield from _figures(row, (*names, str(about)) if about else names)
 

@@ -158,6 +158,15 @@ def test_gaps_and_gates_of_the_report_count(tmp_path: Path) -> None:
         gate.quality(found)
 
 
+def test_a_rating_by_listeners_is_a_figure_like_others(tmp_path: Path) -> None:
+    recipe = ready(tmp_path, "publish.gates={mean rating by listeners: {min: 3.5}}")
+    mean = {"value": 3.9, "low": 3.6, "high": 4.2, "n": 60}
+    told = {"listening": {"tests": [{"method": "acr", "heard": [{"system": "adapter", "mean": mean}]}]}}
+    path = recipe.folder("evaluate") / "report.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert gate.quality(gate.candidate(recipe)) == "mean rating by listeners 3.900 [3.600, 4.200]"
+
+
 def test_an_evaluation_of_other_weights_or_of_seen_sentences_does_not_count(tmp_path: Path) -> None:
     recipe = ready(tmp_path)
     found = gate.candidate(recipe)
