@@ -36,6 +36,8 @@ def summarise(found: results.Results) -> None:
         width = max(15, *map(len, by_system))
         for system, figure in by_system.items():
             print(f"  {system:<{width}} {figure if figure else 'nothing to measure'}")
+    if difference := found.figures.get("CER", {}).get("adapter - base"):
+        print(f"CER, adapter less base: {difference}")
 
 
 if __name__ == "__main__":
