@@ -18,6 +18,7 @@ ACTIONS: dict[str, tuple[str, int]] = {
     "adapter": ("train it anew or delete it: python -m train RECIPE", 30),
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),
     "listening_test": ("its clips are no longer played: python -m evaluate RECIPE makes new ones", 1),
+    "voice_pack": ("its phrases are no longer played: python -m evaluate.pack RECIPE makes new ones", 3),
     "published_dataset": ("publish it anew without them, or take it down: python -m prepare.push RECIPE", 3),
     "published": ("revoke it: python -m evaluate.publish revoke RECIPE --reason ...", 3),
 }
@@ -25,7 +26,7 @@ _BATCH = 400  # ids in one query
 
 
 class Artefact(Row):
-    """Something made from clips: a dataset, an adapter, a report, a listening test, the tasks of annotators."""
+    """Something made from clips: a dataset, an adapter, a report, a test, a voice pack, the tasks of annotators."""
 
     id: str
     kind: str

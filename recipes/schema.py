@@ -741,6 +741,14 @@ class Gates(Section):
     min_cell: int = Field(5, ge=2)  # people in a group below which it is not shown
 
 
+class Pack(Section):
+    """The fixed phrases of a service, spoken by the adapter."""
+
+    voice: str | None = None  # code of the speaker; null: of those who allow tts_clone the one most recorded
+    formats: list[Literal["wav", "opus"]] = Field(["wav", "opus"], min_length=1)
+    max_cer: PositiveFloat = 0.3  # a phrase in which the recogniser errs more is flagged
+
+
 class Evaluate(Section):
     systems: list[System] = ["base", "adapter", "recordings"]
     allow_network: bool = False  # text goes to servers beyond this machine only when this is true
@@ -755,6 +763,7 @@ class Evaluate(Section):
     report: Report = Report()
     gates: Gates = Gates()
     plan: Plan = Plan()
+    pack: Pack = Pack()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

@@ -1,0 +1,162 @@
+"""Phrases as sound: spoken, cut, levelled, encoded and heard, each one whole on disk before the next begins.
+
+A file's name is made of what decides its sound. So a run that was killed goes on where it stopped, and another
+adapter, voice or text makes other files.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyloudnorm
+from rich.console import Console
+from rich.progress import track
+
+from evaluate import marked, models, stimuli
+from evaluate.items import Item, Rendered
+from evaluate.models import Model
+from evaluate.pack.phrases import Phrase
+from evaluate.recognition import Judge, comparable, errors
+from recipes.provenance import write_text
+from recipes.schema import Recipe, UserError
+from train.adapter import base_hash, voice_of
+
+_PEAK = 0.98
+_LAYOUT = "1"  # of what a name is made of, and of the notes
+_ADAPTER = Model("adapter", "adapter")
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A phrase with its files, and what was found of them."""
+
+    id: str
+    text: str
+    said: str
+    language: str
+    sound: str  # its files' name, without ending
+    formats: list[str]
+    voice: str
+    duration_s: float
+    loudness_lufs: float | None  # None: silence
+    heard: str | None  # None: no recogniser listened
+    cer: float | None
+    unknown: str  # letters that the model never learnt
+    stopped: bool  # whether the model ended by itself
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Where the pack lies."""
+    return recipe.folder("evaluate") / "pack"
+
+
+def all_of(recipe: Recipe, wanted: Sequence[Phrase]) -> list[Spoken]:
+    """Every phrase, spoken now or before. Raises UserError when the adapter or its dataset must not be used."""
+    if recipe.train.recognises:
+        raise UserError(f"{recipe.name}: {recipe.train.family} recognises speech, and a pack needs one that speaks")
+    studio = Studio(recipe)
+    many = len(wanted) >= 5
+    shown = track(wanted, "speaking", console=Console(stderr=True), disable=not many)
+    return [studio.spoken(phrase) for phrase in shown]
+
+
+class Studio:
+    """An adapter with a voice, and a recogniser that listens; each is opened when it is first needed."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.settings = recipe, recipe.evaluate.pack
+        self.comment = marked.statement(recipe, marked.adapter_hash(recipe))
+        self.voice = voice_for(recipe)
+        judge = recipe.evaluate.recogniser
+        self.judge = Judge(recipe, judge) if judge else None
+        heard_by = (base_hash(judge) or judge) if judge else ""
+        parts = [_LAYOUT, models.identity(recipe, _ADAPTER), self.comment, self.voice, heard_by]
+        parts += [str(recipe.evaluate.loudness_lufs), *self.settings.formats]
+        self.made_by = " ".join(parts)
+        self.folder = folder_of(recipe) / "sounds"
+
+    def spoken(self, phrase: Phrase) -> Spoken:
+        """One phrase; its note is written last, and says that all of it is there."""
+        content = " ".join([self.made_by, phrase.id, phrase.language, phrase.text])
+        sound = f"{phrase.id}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        note = self.folder / f"{sound}.json"
+        if not note.exists():
+            write_text(note, json.dumps(asdict(self._speak(phrase, sound)), ensure_ascii=False))
+        return Spoken(**json.loads(note.read_text(encoding="utf-8")))
+
+    @cached_property
+    def _model(self) -> tuple[Any, Any]:
+        opened = models.open_one(self.recipe, _ADAPTER)
+        return opened, voice_of(opened, self.recipe)[self.voice]
+
+    def _speak(self, phrase: Phrase, sound: str) -> Spoken:
+        opened, voice = self._model
+        raw = opened.synthesise(phrase.said, voice)
+        stopped = bool(getattr(opened, "stopped", True))
+        samples, loudness = finished(raw, opened.rate_hz, self.recipe.evaluate.loudness_lufs)
+        for kind in self.settings.formats:
+            write_bytes(self.folder / f"{sound}.{kind}", marked.encode(samples, opened.rate_hz, kind, self.comment))
+        heard, cer = self._heard(phrase, samples, opened.rate_hz)
+        return Spoken(
+            id=phrase.id,
+            text=phrase.text,
+            said=phrase.said,
+            language=phrase.language,
+            sound=sound,
+            formats=list(self.settings.formats),
+            voice=self.voice,
+            duration_s=round(len(samples) / opened.rate_hz, 3),
+            loudness_lufs=loudness,
+            heard=heard,
+            cer=cer,
+            unknown="".join(opened.unknown([phrase.said])),
+            stopped=stopped,
+        )
+
+    def _heard(self, phrase: Phrase, samples: stimuli.Samples, rate_hz: int) -> tuple[str | None, float | None]:
+        if self.judge is None:
+            return None, None
+        item = Item(phrase.said, phrase.language, self.voice)
+        heard = comparable(self.judge.hear(Rendered("adapter", item, samples, rate_hz)), phrase.language)
+        edits, chars = errors(phrase.said, heard)[:2]
+        return heard, round(edits / chars, 4)
+
+
+def voice_for(recipe: Recipe) -> str:
+    """Whose voice speaks. Raises UserError for one whose owner does not allow it."""
+    allowed, asked = marked.voices(recipe), recipe.evaluate.pack.voice
+    if asked is None:
+        return allowed[0]
+    if asked not in allowed:
+        raise UserError(
+            f"evaluate.pack.voice: {asked} is no speaker who allows tts_clone; {', '.join(allowed)}: allowed"
+        )
+    return asked
+
+
+def finished(raw: stimuli.Samples, rate_hz: int, loudness_lufs: float) -> tuple[stimuli.Samples, float | None]:
+    """Speech between 200 ms of silence, at a loudness; one that would clip is quieter. And its loudness, measured."""
+    samples = stimuli.level(stimuli.edges(raw, rate_hz), rate_hz, loudness_lufs)
+    peak = float(np.abs(samples).max(initial=0.0))
+    samples = np.asarray(samples * min(1.0, _PEAK / peak) if peak else samples, np.float32)
+    least = round(0.4 * rate_hz) + 1  # the gating block of BS.1770
+    padded = np.pad(samples, (0, max(0, least - len(samples))))
+    measured = float(pyloudnorm.Meter(rate_hz).integrated_loudness(padded)) if peak else -np.inf
+    return samples, round(measured, 2) if np.isfinite(measured) else None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
