@@ -14,7 +14,7 @@ Format = Literal["wav", "opus", "flac", "mp3"]
 _WRITTEN = {"wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS"), "flac": ("FLAC", "PCM_16")}
 _WRITTEN["mp3"] = ("MP3", "MPEG_LAYER_III")
 # What a codec can be given: RFC 6716 section 2, and MPEG-1 and -2 layer III (ISO 11172-3, 13818-3).
-_RATES_HZ = {"opus": (8_000, 12_000, 16_000, 24_000, 48_000)}
+_RATES_HZ: dict[str, tuple[int, ...]] = {"opus": (8_000, 12_000, 16_000, 24_000, 48_000)}
 _RATES_HZ["mp3"] = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 

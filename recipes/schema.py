@@ -749,6 +749,22 @@ class Pack(Section):
     max_cer: PositiveFloat = 0.3  # a phrase in which the recogniser errs more is flagged
 
 
+class Serve(Section):
+    """The speech server: how it is reached, and how much it takes on."""
+
+    models: list[str] = Field(["adapter"], min_length=1)  # names of evaluate.systems; kept in memory all at once
+    voices: list[str] | None = None  # codes of speakers that may be asked for; null: all who allow tts_clone
+    max_chars: PositiveInt = 500  # of one text
+    max_mib: PositiveFloat = Field(25, le=64)  # of one recording
+    max_minutes: PositiveFloat = 5  # of one recording
+    queue: PositiveInt = 64  # requests that wait or are worked on; to others it is said to come again later
+    key_env: str | None = Field(None, pattern=r"^[A-Z_][A-Z0-9_]*$")  # variable that holds the key; null: no key
+    log_text: bool = False  # what is said and heard goes to the log only when this is true
+    host: str = "127.0.0.1"
+    port: int = Field(8780, ge=0, lt=65536)
+    address: str | None = Field(None, pattern=r"^https?://[^/\s]+$")  # where clients reach it from outside
+
+
 class Evaluate(Section):
     systems: list[System] = ["base", "adapter", "recordings"]
     allow_network: bool = False  # text goes to servers beyond this machine only when this is true
@@ -764,6 +780,7 @@ class Evaluate(Section):
     gates: Gates = Gates()
     plan: Plan = Plan()
     pack: Pack = Pack()
+    serve: Serve = Serve()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

@@ -1,0 +1,1 @@
+"""A server that speaks and transcribes with the recipe's models, in OpenAI's protocol."""

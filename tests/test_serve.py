@@ -1,0 +1,372 @@
+"""`python -m evaluate.serve` as a client meets it: OpenAI's protocol over a real socket, and what is refused."""
+
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+import uvicorn
+
+from evaluate import feedback, marked
+from evaluate.serve import app as served
+from evaluate.serve.metrics import Metrics
+from recipes.provenance import mark_withdrawn
+from recipes.schema import Recipe, UserError
+from tests import voice
+from tests.babble import babble
+from train.adapter import adapter_folder
+from web.serve import address, door
+
+
+@contextmanager
+def running(recipe: Recipe) -> Iterator[httpx.Client]:
+    """The real app at a real address."""
+    with door("127.0.0.1", 0, "") as listening:
+        server = uvicorn.Server(uvicorn.Config(served.application(recipe), http="h11", log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        with httpx.Client(base_url=address(listening), timeout=120, trust_env=False) as client:
+            try:
+                while not server.started:
+                    time.sleep(0.01)
+                yield client
+            finally:
+                server.should_exit = True
+                thread.join()
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, httpx.Client]]:
+    recipe = voice.ready(tmp_path_factory.mktemp("speaker"), serve={"max_chars": 40})
+    with running(recipe) as client:
+        yield recipe, client
+
+
+@pytest.fixture(scope="module")
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, httpx.Client]]:
+    recipe = voice.ready(tmp_path_factory.mktemp("recogniser"), "ctc", serve={"max_mib": 1})
+    with running(recipe) as client:
+        yield recipe, client
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    return {"model": "adapter", "input": "ⴰⵉⵓ ⴰⵉ", "voice": "amina", "response_format": "wav"} | changes
+
+
+def recording(seconds: float = 1.0) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, babble(seconds, silence_s=0), 16_000, format="WAV")
+    return out.getvalue()
+
+
+def value(client: httpx.Client, line: str) -> float:
+    found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+# ---------------------------------------------------------------- speech
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "opus", "flac"])
+def test_speech_comes_in_every_format_and_says_that_it_is_synthetic(
+    speaker: tuple[Recipe, httpx.Client], kind: str
+) -> None:
+    recipe, client = speaker
+    answer = client.post("/v1/audio/speech", json=said(response_format=kind))
+    assert answer.status_code == 200, answer.text
+    with soundfile.SoundFile(io.BytesIO(answer.content)) as file:
+        assert len(file) > 0 and file.comment == answer.headers["x-synthetic-speech"]
+    assert answer.headers["x-synthetic-speech"].endswith(marked.adapter_hash(recipe))
+
+
+def test_pcm_is_at_24_khz_and_mp3_is_what_comes_unasked(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    wave, rate_hz = soundfile.read(io.BytesIO(client.post("/v1/audio/speech", json=said()).content))
+    pcm = client.post("/v1/audio/speech", json=said(response_format="pcm"))
+    assert len(pcm.content) / 2 / 24_000 == pytest.approx(len(wave) / rate_hz, abs=0.01)
+    unasked = {key: text for key, text in said().items() if key != "response_format"}
+    assert client.post("/v1/audio/speech", json=unasked).headers["content-type"] == "audio/mpeg"
+
+
+def test_fifty_requests_at_once_and_none_is_lost(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    texts = ["ⴰⵉⵓ", "ⴰⵉⵓ ⴰⵉ", "ⴰⵉⵓ ⴰⵉⵓ ⴰⵉⵓ ⴰⵉ"]
+    alone = [client.post("/v1/audio/speech", json=said(input=text)).content for text in texts]
+
+    def ask(number: int) -> bool:
+        answer = client.post("/v1/audio/speech", json=said(input=texts[number % 3]))
+        return answer.status_code == 200 and answer.content == alone[number % 3]  # nobody gets another's words
+
+    with ThreadPoolExecutor(50) as many:
+        assert list(many.map(ask, range(50))) == [True] * 50
+    assert value(client, "twiza_waiting") == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "told"),
+    [
+        ({"input": "ⴰ" * 41}, 400, "text_too_long", "input has 41 characters; at most 40"),
+        ({"input": " "}, 400, "no_text", "input is the text"),
+        ({"input": "ⴰ 7"}, 400, "digits", "write numbers as words"),
+        ({"input": "!"}, 400, "no_letters", "no letter of zgh-Tfng"),
+        ({"input": "ⴰⵣ"}, 400, "unknown_letters", "letters that the model never learnt: ⵣ"),
+        ({"model": "gpt-4o-mini-tts"}, 404, "model_not_found", "there is: adapter"),
+        ({"model": ["adapter"]}, 404, "model_not_found", "there is: adapter"),
+        ({"voice": "alloy"}, 403, "voice_not_allowed", "default or one of amina"),
+        ({"response_format": ["wav"]}, 400, "invalid_format", "wav, mp3, opus, flac, pcm"),
+        ({"response_format": "aac"}, 400, "invalid_format", "wav, mp3, opus, flac, pcm"),
+        ({"speed": 2}, 400, "unsupported", "speed can only be 1"),
+        ({"instructions": "sing"}, 400, "unsupported", "no instructions"),
+        ({"stream_format": "sse"}, 400, "unsupported", "speech comes whole"),
+        ({"language": "fr"}, 400, "unknown_language", "language is one of zgh-Tfng"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_with_its_reason(
+    speaker: tuple[Recipe, httpx.Client], changes: dict[str, Any], status: int, code: str, told: str
+) -> None:
+    _, client = speaker
+    line = f'twiza_refusals_total{{reason="{code}"}}'
+    before = value(client, line)
+    answer = client.post("/v1/audio/speech", json=said(**changes))
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code and told in answer.json()["error"]["message"]
+    assert value(client, line) == before + 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_object_is_refused(speaker: tuple[Recipe, httpx.Client], body: bytes) -> None:
+    assert speaker[1].post("/v1/audio/speech", content=body).json()["error"]["code"] == "invalid_json"
+
+
+def test_the_default_voice_and_a_voice_as_an_object(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    spoken = [client.post("/v1/audio/speech", json=said(voice=v)).content for v in ("default", {"id": "amina"})]
+    assert spoken[0] == spoken[1] == client.post("/v1/audio/speech", json=said()).content
+
+
+def test_models_are_listed_with_voices_and_languages(speaker: tuple[Recipe, httpx.Client]) -> None:
+    recipe, client = speaker
+    (one,) = client.get("/v1/models").json()["data"]
+    assert (one["id"], one["kind"], one["voices"], one["languages"]) == ("adapter", "speech", ["amina"], ["zgh-Tfng"])
+    assert one["weights"] == marked.adapter_hash(recipe)
+    assert client.get("/v1/models/adapter").json() == one
+    assert client.get("/v1/models/other").status_code == 404
+    assert client.get("/elsewhere").json()["error"]["code"] == "refused"
+
+
+# ---------------------------------------------------------------- transcription
+
+
+@pytest.mark.parametrize("kind", ["json", "text", "verbose_json"])
+def test_a_recording_is_written_down(recogniser: tuple[Recipe, httpx.Client], kind: str) -> None:
+    _, client = recogniser
+    form = {"model": "adapter", "response_format": kind, "language": "zgh"}
+    answer = client.post("/v1/audio/transcriptions", data=form, files={"file": ("a.wav", recording())})
+    assert answer.status_code == 200, answer.text
+    if kind == "verbose_json":
+        assert answer.json()["duration"] == pytest.approx(1.0) and answer.json()["language"] == "zgh-Tfng"
+    assert kind == "text" or isinstance(answer.json()["text"], str)
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "status", "told"),
+    [
+        (b"RIFF", {}, 400, "the recording cannot be used"),
+        (b"", {}, 400, "the recording cannot be used"),
+        (b"\0" * (2**20 + 1), {}, 413, "too large; at most 1 MiB"),
+        (b"\0" * (5 * 2**19), {}, 413, "too large; at most 1 MiB"),
+        (None, {}, 400, "file is the recording"),
+        (b"RIFF", {"response_format": "srt"}, 400, "json, text or verbose_json"),
+        (b"RIFF", {"stream": "true"}, 400, "text comes whole"),
+        (b"RIFF", {"model": "whisper-1"}, 404, "there is: adapter"),
+    ],
+)
+def test_a_recording_that_is_not_taken(
+    recogniser: tuple[Recipe, httpx.Client], content: bytes | None, form: dict[str, str], status: int, told: str
+) -> None:
+    _, client = recogniser
+    files = {"file": ("a.wav", content)} if content is not None else {"other": ("a.wav", b"x")}
+    answer = client.post("/v1/audio/transcriptions", data={"model": "adapter"} | form, files=files)
+    assert answer.status_code == status
+    assert told in answer.json()["error"]["message"]
+
+
+def test_a_much_too_large_upload_is_cut_off(recogniser: tuple[Recipe, httpx.Client]) -> None:
+    _, client = recogniser
+
+    def endless() -> Iterator[bytes]:
+        yield b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n"
+        for _ in range(64):
+            yield b"\0" * 2**20
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    try:
+        status = client.post("/v1/audio/transcriptions", content=endless(), headers=headers).status_code
+    except httpx.TransportError:  # it hung up while more was being sent
+        status = 413
+    assert status == 413
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_a_recogniser_does_not_speak(recogniser: tuple[Recipe, httpx.Client]) -> None:
+    answer = recogniser[1].post("/v1/audio/speech", json=said())
+    assert answer.json()["error"]["message"] == "adapter transcribes, it does not speak"
+
+
+# ---------------------------------------------------------------- keys, queue, log
+
+
+def test_without_the_key_nothing_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = voice.ready(tmp_path, serve={"key_env": "TWIZA_TEST_KEY"})
+    with pytest.raises(UserError, match="TWIZA_TEST_KEY is not set"):
+        served.application(recipe)
+    monkeypatch.setenv("TWIZA_TEST_KEY", "s3cret")
+    with running(recipe) as client:
+        paths = ("/v1/models", "/metrics", "/v1/models/adapter")
+        assert [client.get(path).status_code for path in paths] == [401, 401, 401]
+        assert client.get("/health").status_code == 200
+        client.headers["authorization"] = "Bearer s3cret"
+        assert client.post("/v1/audio/speech", json=said()).status_code == 200
+        assert value(client, 'twiza_misuse_total{signal="wrong_key"}') == 3
+        guesses = [client.get("/v1/models", headers={"authorization": f"Bearer {n}"}) for n in range(20)]
+        assert (guesses[0].status_code, guesses[-1].status_code) == (401, 429)
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = voice.ready(tmp_path, serve={"queue": 2})
+    free, began = threading.Event(), threading.Event()
+    speak = served.requests.speak
+
+    def slow(*args: Any) -> Any:
+        began.set()
+        free.wait(60)
+        return speak(*args)
+
+    monkeypatch.setattr(served.requests, "speak", slow)
+    with running(recipe) as client, ThreadPoolExecutor(2) as many:
+        waiting = [many.submit(client.post, "/v1/audio/speech", json=said()) for _ in range(2)]
+        began.wait(60)
+        while value(client, "twiza_waiting") < 2:
+            time.sleep(0.01)
+        refused = client.post("/v1/audio/speech", json=said())
+        free.set()
+        assert [one.result().status_code for one in waiting] == [200, 200]
+    assert refused.status_code == 429 and 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.json()["error"]["code"] == "busy"
+
+
+@pytest.mark.parametrize("log_text", [False, True])
+def test_what_is_said_is_in_no_log_unless_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_text: bool
+) -> None:
+    recipe = voice.ready(tmp_path, serve={"log_text": log_text})
+    with running(recipe) as client:
+        name = client.post("/v1/audio/speech", json=said()).headers["x-request-id"]
+        client.post("/v1/audio/speech", json=said(voice="alloy"))
+    told = capsys.readouterr()
+    assert f"{name} audio/speech adapter 200" in told.out and "403 voice_not_allowed" in told.out
+    assert ("ⴰⵉⵓ" in told.out + told.err) == log_text
+
+
+def test_a_model_that_is_withdrawn_while_it_serves_says_no_more(tmp_path: Path) -> None:
+    recipe = voice.ready(tmp_path)
+    with running(recipe) as client:
+        assert client.post("/v1/audio/speech", json=said()).status_code == 200
+        mark_withdrawn(adapter_folder(recipe), date(2026, 1, 1), 3)
+        assert client.post("/v1/audio/speech", json=said()).status_code == 410
+    with pytest.raises(UserError, match="withdrawn"):
+        served.application(recipe)
+
+
+@pytest.mark.parametrize(
+    ("serve", "told"),
+    [
+        ({"voices": ["brahim"]}, "evaluate.serve.voices: brahim is no speaker who allows tts_clone; allowed: amina"),
+        ({"voices": []}, "nobody is named"),
+        ({"models": ["other"]}, "no model other; base, adapter"),
+    ],
+)
+def test_a_recipe_that_offers_what_it_has_not(tmp_path: Path, serve: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        served.application(voice.ready(tmp_path, serve=serve))
+
+
+def test_another_sites_page_and_another_name_are_not_served(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    assert client.post("/v1/audio/speech", json=said(), headers={"origin": "https://x.example"}).status_code == 403
+    assert client.get("/v1/models", headers={"host": "x.example"}).status_code == 400
+
+
+# ---------------------------------------------------------------- metrics and feedback
+
+
+def test_metrics_are_what_prometheus_reads(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    client.post("/v1/audio/speech", json=said())
+    client.post("/v1/audio/speech", json=said(voice="alloy", model="adapter"))
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    sample = re.compile(r'[a-z_]+(\{[a-z_]+="[^"\n]*"(,[a-z_]+="[^"\n]*")*\})? (\d[\d.e+-]*|\+Inf)')
+    lines = answer.text.splitlines()
+    assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines)
+    assert value(client, 'twiza_misuse_total{signal="voice_outside_allow_list"}') >= 1
+    assert value(client, 'twiza_real_time_factor_count{model="adapter"}') >= 1
+    assert value(client, 'twiza_requests_total{model="adapter",route="audio/speech",status="200"}') >= 1
+
+
+def test_a_histogram_counts_upwards() -> None:
+    kept = Metrics()
+    for seconds in (0.05, 0.07, 3.0, 999.0):
+        kept.observe("twiza_request_seconds", seconds, route="x")
+    found = re.findall(r'_bucket\{route="x",le="([\d.]+|\+Inf)"\} (\d+)', kept.text())
+    assert found[0] == ("0.05", "1") and found[1] == ("0.1", "2") and found[-1] == ("+Inf", "4")
+    assert [int(count) for _, count in found] == sorted(int(count) for _, count in found)
+    assert 'twiza_request_seconds_count{route="x"} 4' in kept.text()
+
+
+def test_what_users_say_is_kept_for_the_next_evaluation(tmp_path: Path) -> None:
+    recipe = voice.ready(tmp_path)
+    assert feedback.read(recipe) == []
+    with running(recipe) as client:
+        names = [client.post("/v1/audio/speech", json=said()).headers["x-request-id"] for _ in range(2)]
+        for name, rating in [(names[0], "bad"), (names[1], "good"), (names[0], "good")]:  # the last word counts
+            sent = {"request": name, "rating": rating, "comment": "سمعتها"}
+            assert client.post("/v1/feedback", json=sent).status_code == 201
+        assert client.post("/v1/feedback", json={"request": "none", "rating": "good"}).status_code == 404
+        assert client.post("/v1/feedback", json={"request": names[0], "rating": "so so"}).status_code == 400
+        long = {"request": names[0], "rating": "good", "comment": "x" * 501}
+        assert client.post("/v1/feedback", json=long).status_code == 400
+        assert value(client, 'twiza_feedback_total{model="adapter",rating="good"}') == 2
+    weights = marked.adapter_hash(recipe)
+    assert feedback.summary(recipe) == [f"adapter ({weights[:12]}): 2 good, 0 bad"]
+    assert "ⴰⵉⵓ" not in feedback.path_of(recipe).read_text(encoding="utf-8")
+
+
+def test_half_a_line_is_cut_and_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+    recipe = voice.ready(tmp_path)
+    about = {"kind": "speech", "model": "adapter", "weights": "w", "rating": "good"}
+    feedback.add(recipe, request="a", **about)
+    with open(feedback.path_of(recipe), "a", encoding="utf-8") as file:
+        file.write('{"at": "20')  # a kill
+    feedback.add(recipe, request="b", **about)
+    assert [one.request for one in feedback.read(recipe)] == ["a", "b"]
+    with open(feedback.path_of(recipe), "a", encoding="utf-8") as file:
+        file.write(json.dumps({"rating": "good"}) + "\n")
+    with pytest.raises(UserError, match=r"feedback\.jsonl, line 3: no verdict"):
+        feedback.read(recipe)
+
+
+def test_speech_is_within_full_scale(speaker: tuple[Recipe, httpx.Client]) -> None:
+    wave, _ = soundfile.read(io.BytesIO(speaker[1].post("/v1/audio/speech", json=said()).content))
+    assert 0 < np.abs(wave).max() <= 0.99
