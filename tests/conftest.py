@@ -23,6 +23,7 @@ _INSTALL = {
     "resemblyzer": "make voices",
     "ray": "pip install ray==2.60.0",
     "tensorboard": "pip install tensorboard",
+    "openai": "pip install openai",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
@@ -35,6 +36,7 @@ def needs(tool: str) -> pytest.MarkDecorator:
         "resemblyzer": lambda: importlib.util.find_spec(tool),
         "ray": lambda: importlib.util.find_spec(tool),
         "tensorboard": lambda: importlib.util.find_spec(tool),
+        "openai": lambda: importlib.util.find_spec(tool),
     }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")

@@ -25,6 +25,7 @@ from recipes.provenance import mark_withdrawn
 from recipes.schema import Recipe, UserError
 from tests import voice
 from tests.babble import babble
+from tests.conftest import needs
 from train.adapter import adapter_folder
 from web.serve import address, door
 
@@ -222,6 +223,44 @@ def test_a_much_too_large_upload_is_cut_off(recogniser: tuple[Recipe, httpx.Clie
 def test_a_recogniser_does_not_speak(recogniser: tuple[Recipe, httpx.Client]) -> None:
     answer = recogniser[1].post("/v1/audio/speech", json=said())
     assert answer.json()["error"]["message"] == "adapter transcribes, it does not speak"
+
+
+# ---------------------------------------------------------------- OpenAI's own client
+
+
+@needs("openai")
+def test_openais_own_client_speaks_and_is_told_why_not(speaker: tuple[Recipe, httpx.Client], tmp_path: Path) -> None:
+    import openai
+
+    client = openai.OpenAI(base_url=str(speaker[1].base_url.join("/v1")), api_key="none", max_retries=0)
+    assert [model.id for model in client.models.list()] == ["adapter"]
+    asked: dict[str, Any] = {"model": "adapter", "voice": "amina", "response_format": "wav"}
+    made = client.audio.speech.create(input="ⴰⵉⵓ", **asked)
+    assert soundfile.info(io.BytesIO(made.content)).duration > 0
+    with client.audio.speech.with_streaming_response.create(input="ⴰⵉⵓ", **asked) as answer:
+        answer.stream_to_file(tmp_path / "said.wav")
+    assert (tmp_path / "said.wav").read_bytes() == made.content
+    with pytest.raises(openai.BadRequestError, match="input has 41 characters; at most 40") as long:
+        client.audio.speech.create(input="ⴰ" * 41, **asked)
+    assert (long.value.code, long.value.param) == ("text_too_long", "input")
+    with pytest.raises(openai.PermissionDeniedError, match="this voice may not be used here"):
+        client.audio.speech.create(input="ⴰ", **asked | {"voice": "alloy"})
+    with pytest.raises(openai.NotFoundError, match="no such model"):
+        client.audio.speech.create(input="ⴰ", **asked | {"model": "tts-1"})
+
+
+@needs("openai")
+def test_openais_own_client_transcribes(recogniser: tuple[Recipe, httpx.Client]) -> None:
+    import openai
+
+    client = openai.OpenAI(base_url=str(recogniser[1].base_url.join("/v1")), api_key="none", max_retries=0)
+    asked: dict[str, Any] = {"model": "adapter", "file": ("a.wav", recording()), "language": "zgh"}
+    heard = client.audio.transcriptions.create(**asked)
+    assert isinstance(heard.text, str)
+    assert client.audio.transcriptions.create(**asked, response_format="text").rstrip("\n") == heard.text
+    assert client.audio.transcriptions.create(**asked, response_format="verbose_json").duration == pytest.approx(1.0)
+    with pytest.raises(openai.BadRequestError, match="the recording cannot be used"):
+        client.audio.transcriptions.create(model="adapter", file=("a.wav", b"RIFF"))
 
 
 # ---------------------------------------------------------------- keys, queue, log
