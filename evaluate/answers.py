@@ -82,7 +82,7 @@ def unsealed(
             if answer.kind == "scored" and answer.value:
                 scores += _scores(asked.method, answer, key.systems, position)
                 comparisons += _comparisons(asked.method, answer, key.systems, position)
-    people = [_person(asked, listener, rows[listener.name]) for listener in listeners]
+    people = [_person(asked, key, listener, rows[listener.name]) for listener in listeners]
     return Ratings(asked.method, scores, comparisons, people, blind.primary(asked, key), plan)
 
 
@@ -106,14 +106,29 @@ def _comparisons(method: Method, answer: Answer, systems: Mapping[str, str], pos
 # ---------------------------------------------------------------- checks
 
 
-def _person(asked: Listen, listener: Listener, answers: Sequence[Answer]) -> Person:
-    found = checks(asked.method, listener, answers)
+def _person(asked: Listen, key: Key, listener: Listener, answers: Sequence[Answer]) -> Person:
+    found = checks(asked.method, listener, answers) | _guess(asked, key, answers)
     excluded = next((rule for rule in asked.exclude if found.get(rule) == "fail"), None)
     facts = {key: value for key, value in listener.facts.items() if value}
     facts["pages"] = listener.language
     if known := sum(answer.known for answer in answers if answer.kind == "scored"):
         facts["knew_the_voice"] = str(known)
     return Person(listener.name, facts, found, excluded)
+
+
+def _guess(asked: Listen, key: Key, answers: Sequence[Answer]) -> dict[str, str]:
+    """What the closing question came to, which only the key tells.
+
+    `not_run`: "I cannot tell". Whoever skipped it, or did not come so far, has no such check.
+    """
+    given = next((answer for answer in answers if answer.kind == "guess" and answer.value), None)
+    wanted = blind.guessed(asked, key)
+    if given is None or wanted is None:
+        return {}
+    if given.value[0] == 0:
+        return {"guess": "not_run"}
+    named = key.systems[given.systems[0 if given.value[0] < 0 else 1]]
+    return {"guess": "pass" if named == wanted[0] else "fail"}
 
 
 def checks(method: Method, listener: Listener, answers: Sequence[Answer]) -> dict[str, str]:

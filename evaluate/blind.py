@@ -27,7 +27,9 @@ _OUTSIDE = {
     "languages",
     "invited",
     "screening",
+    "guess",
 }
+RECORDINGS = "recordings"
 _HEARD_AGAIN = 1.3  # people hear some clips twice
 _TO_ANSWER_S = {"acr": 6.0, "preference": 7.0, "cmos": 8.0, "abx": 7.0, "mushra": 5.0, "mushra_nr": 5.0}
 _HEADPHONES_S, _COMPREHENSION_S = 60.0, 12.0
@@ -43,6 +45,8 @@ class Blind:
     clips: Mapping[str, Mapping[str, Stimulus]]
     reference: str | None  # code of the system that MUSHRA names
     left_out: Mapping[str, int]  # reason → sentences
+    guess: tuple[str, str] | None = None  # codes of the two of the closing question, the one to be named first
+    guess_person: bool = False  # whether that is a person
 
 
 def current(recipe: Recipe, pilot: bool = False) -> Blind:
@@ -156,7 +160,9 @@ def build(recipe: Recipe, name: str, plan: str | None, found: Sequence[Stimulus]
     lacking = len(key.clips) - len(whole)
     left_out = {"not said by every system": lacking} if lacking else {}
     named = reference if asked.method == "mushra" else None
-    return Blind(name, plan, shape, clips, named, left_out)
+    last = guessed(asked, key)
+    coded = (key.code(last[0]), key.code(last[1])) if last else None
+    return Blind(name, plan, shape, clips, named, left_out, coded, bool(last and last[0] == RECORDINGS))
 
 
 def shaped(recipe: Recipe, key: Key, clips: Mapping[str, Mapping[str, Stimulus]]) -> design.Shape:
@@ -256,6 +262,17 @@ def reference_of(asked: Listen, key: Key) -> str | None:
             f"evaluate.listen.reference: {asked.reference} has no clips; name another, or use method: mushra_nr"
         )
     return None
+
+
+def guessed(asked: Listen, key: Key) -> tuple[str, str] | None:
+    """The two systems of the closing question, the one to be named first: a person, else the adapter.
+
+    None where it is not asked. Recordings that MUSHRA shows as its reference are not asked for: everybody was told.
+    """
+    there = {*key.systems.values()}
+    told = {asked.reference} if asked.method == "mushra" else set()
+    usual = [system for system in (RECORDINGS, "adapter", "base") if system in there - told]
+    return (usual[0], usual[1]) if asked.guess and len(usual) > 1 else None
 
 
 def design_seed(recipe: Recipe) -> str:

@@ -601,6 +601,7 @@ class Listen(Section):
     traps: list[Trap] = []
     comprehension: list[Question] = []
     headphones: bool = True  # six tones, in antiphase: a fact about the listener, never a reason to exclude
+    guess: bool = True  # at the end, skippable: which of two clips was a person (or the adapter)
     exclude: list[Check] = ["comprehension", "traps", "gold"]  # whoever fails one of these does not count
     invited: bool = False  # true: only with a one-time code (--invite N makes them)
     languages: list[Interface] = Field(["ary", "zgh", "zgh-Latn", "fr", "en"], min_length=1)  # of the pages

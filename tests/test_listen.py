@@ -67,7 +67,7 @@ def rendered(texts: list[str], *systems: str, seed: int = 0) -> list[Rendered]:
 
 def made(folder: Path, *systems: str, plan: dict[str, Any] | None = None, **listen: Any) -> Recipe:
     """A recipe whose stimuli are there, and with as little around the trials as `listen` asks for."""
-    quick = {"headphones": False, "training": 0, "repeats": 0, "gold": 0}
+    quick = {"headphones": False, "training": 0, "repeats": 0, "gold": 0, "guess": False}
     whole = {
         "name": "t",
         "work_dir": str(folder / "work"),
@@ -132,7 +132,7 @@ def tokens(text: str) -> list[str]:
 
 @pytest.mark.parametrize("method", ["acr", "preference", "cmos", "abx", "mushra", "mushra_nr"])
 def test_nothing_that_reaches_the_browser_tells_systems_apart(tmp_path: Path, method: str) -> None:
-    recipe = made(tmp_path, method=method, gold=1, repeats=1, training=1, headphones=True)
+    recipe = made(tmp_path, method=method, gold=1, repeats=1, training=1, headphones=True, guess=True)
     key = json.loads((recipe.folder("evaluate") / "key.json").read_text(encoding="utf-8"))
     names = [row[part] for row in key for part in ("name", "item")]
     client = browser(recipe)
@@ -237,7 +237,7 @@ def test_a_page_looks_the_same_whatever_kind_of_trial_it_holds(tmp_path: Path) -
 
 
 def test_nothing_on_the_disk_of_the_test_says_which_system_was_rated(tmp_path: Path) -> None:
-    recipe = made(tmp_path, method="acr")
+    recipe = made(tmp_path, method="acr", guess=True)
     client = browser(recipe)
     finish(client, begin(client))
     folder = recipe.folder("evaluate")
@@ -614,6 +614,69 @@ def test_straight_lining_and_a_voice_that_is_known_are_told(tmp_path: Path) -> N
     assert answers.checks("acr", listener, rows[:7])["straight_lining"] == "not_run"  # too few to tell
 
 
+def ended(method: str, folder: Path, *systems: str, say: tuple[str, ...]) -> list[str | None]:
+    """What the closing question came to for listeners who say right, wrong, "0" (cannot tell), or skip it."""
+    recipe = made(folder, *systems, method=method, guess=True)
+    client = browser(recipe)
+    key = seal.open_key(recipe, blind.current(recipe).name)
+    wanted = key.code("recordings" if "recordings" in (systems or SYSTEMS) and method != "mushra" else "adapter")
+    for said in say:
+        text = begin(client)
+        while strings("en", PAGES)["cannot_tell"] not in text:
+            text = answer(client, text)
+        with panel(recipe) as found:
+            way = client.app.state.running.way(found.listeners()[-1])  # type: ignore[attr-defined]
+        right = -1 if way[-1].systems[0] == wanted else 1
+        form = (
+            {"skip": "yes"}
+            if said == "skip"
+            else {"choice": {"right": f"{right}", "wrong": f"{-right}"}.get(said, said)}
+        )
+        assert strings("en", PAGES)["thanks"] in answer(client, text, **form)
+        client.cookies.clear()
+    unseal.main(recipe)
+    return [one.checks.get("guess") for one in ratings(recipe).people]
+
+
+@pytest.mark.parametrize("method", ["acr", "preference", "mushra"])
+def test_at_the_end_listeners_say_which_was_which_and_may_skip_it(tmp_path: Path, method: str) -> None:
+    found = ended(method, tmp_path, say=("right", "wrong", "0", "skip"))
+    assert found == ["pass", "fail", "not_run", None]
+
+
+def test_without_recordings_the_closing_question_is_about_the_adapter(tmp_path: Path) -> None:
+    assert ended("cmos", tmp_path, "adapter", "base", say=("right", "wrong")) == ["pass", "fail"]
+
+
+def test_there_is_no_closing_question_where_nothing_could_be_told_or_the_recipe_asks_none(tmp_path: Path) -> None:
+    key = seal.Key({"k1": "adapter", "k2": "recordings", "k3": "other"}, {}, "")
+    asked = made(tmp_path, guess=True).evaluate.listen
+    assert blind.guessed(asked, key) == ("recordings", "adapter")
+    assert blind.guessed(asked.model_copy(update={"guess": False}), key) is None
+    assert blind.guessed(asked.model_copy(update={"method": "mushra"}), key) is None  # the reference is named there
+
+
+def test_the_closing_question_is_of_what_was_rated_and_the_database_does_not_say_what_is_right(
+    tmp_path: Path,
+) -> None:
+    recipe = made(tmp_path, method="preference", guess=True)
+    client = browser(recipe)
+    finish(client, begin(client))
+    *rated, last = kept(recipe)
+    assert last.kind == "guess" and last.right is None and len(last.systems) == 2
+    assert {*last.systems} <= {code for row in rated for code in row.systems}
+    (listener,) = client.app.state.running.panel.listeners()  # type: ignore[attr-defined]
+    first, second = client.app.state.running.way(listener)[-1].clips  # type: ignore[attr-defined]
+    key = seal.open_key(recipe, blind.current(recipe).name)
+    both = [item for item, row in key.clips.items() if {first.name, second.name} <= {*row.values()}]
+    assert len(both) == 1 and both[0] in {row.item for row in rated}
+
+
+def test_the_closing_question_makes_no_other_test(tmp_path: Path) -> None:
+    names = {blind.current(made(tmp_path, guess=guess)).name for guess in (True, False)}
+    assert len(names) == 1
+
+
 def test_whoever_hears_the_quietest_tone_wears_headphones_and_nobody_is_excluded_for_it(tmp_path: Path) -> None:
     recipe = made(tmp_path, headphones=True)
     right, wrong, skipped = (browser(recipe) for _ in range(3))
@@ -981,7 +1044,7 @@ def hear(page: Any) -> None:
     ("language", "method"), [("ary", "cmos"), pytest.param("zgh", "acr", marks=pytest.mark.slow)]
 )
 def test_a_whole_session_in_a_browser(tmp_path: Path, language: str, method: str) -> None:
-    recipe = made(tmp_path, "adapter", "base", method=method)
+    recipe = made(tmp_path, "adapter", "base", method=method, guess=True)
     stimuli.make(recipe, rendered(TEXTS[:4], "adapter", "base"))
     key = json.loads((recipe.folder("evaluate") / "key.json").read_text(encoding="utf-8"))
     traffic: list[str] = []
@@ -993,7 +1056,7 @@ def test_a_whole_session_in_a_browser(tmp_path: Path, language: str, method: str
         page.check("input[value=tashelhit]")
         page.click("form button.wide")
         page.click("a.button")
-        for _ in range(4):
+        for _ in range(5):  # the last is the closing question
             send = page.locator("[data-send]")
             assert send.is_disabled() and page.locator("fieldset[data-answer]:not([disabled])").count() == 0
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # no sideways scrolling
@@ -1006,7 +1069,7 @@ def test_a_whole_session_in_a_browser(tmp_path: Path, language: str, method: str
         assert strings(language, PAGES)["thanks"] in page.content()
         traffic.append(page.content())
     rows = kept(recipe)
-    assert len(rows) == 4 and all(share >= 0.95 for row in rows for share in row.heard)
+    assert len(rows) == 5 and all(share >= 0.95 for row in rows for share in row.heard)
     assert all(row.seconds is not None for row in rows)
     everything = "\n".join(traffic)
     assert not SECRETS.findall(everything)

@@ -19,7 +19,7 @@ _BEST, _FAIR = 100, 3
 class Step:
     """One page that asks something. `answers`: what may be chosen; empty where there are sliders."""
 
-    kind: str  # comprehension, headphones, or a kind of trial
+    kind: str  # comprehension, headphones, guess, or a kind of trial
     item: str
     systems: tuple[str, ...]  # codes by slot
     clips: tuple[Clip, ...]  # by slot
@@ -35,7 +35,11 @@ class Step:
 
     @property
     def is_trial(self) -> bool:
-        return self.kind not in ("comprehension", "headphones")
+        return self.kind not in ("comprehension", "headphones", "guess")
+
+    @property
+    def can_be_skipped(self) -> bool:
+        return self.kind in ("headphones", "guess")
 
 
 def course(blind: Blind, asked: Listen, listener: Listener) -> list[Step]:
@@ -43,7 +47,8 @@ def course(blind: Blind, asked: Listen, listener: Listener) -> list[Step]:
     steps = _questions(asked, listener, blind.shape.seed)
     if asked.headphones:
         steps += [_tones(f"{blind.shape.seed} {listener.number} tones {turn}") for turn in range(_TONES)]
-    return steps + [_trial(blind, asked, trial) for trial in design.order(blind.shape, listener.number)]
+    trials = design.order(blind.shape, listener.number)
+    return [*steps, *(_trial(blind, asked, trial) for trial in trials), *_guess(blind, listener, trials)]
 
 
 def _questions(asked: Listen, listener: Listener, seed: str) -> list[Step]:
@@ -83,6 +88,27 @@ def _trial(blind: Blind, asked: Listen, trial: design.Trial) -> Step:
     )
     named = Clip("stimulus", row[blind.reference].name) if blind.reference else None
     return Step(trial.kind, trial.item, trial.systems, clips, answers, _right(asked, trial), named=named)
+
+
+def _guess(blind: Blind, listener: Listener, trials: Sequence[design.Trial]) -> list[Step]:
+    """The closing question: which of two clips is whose. Of one sentence where the listener rated both in one trial.
+
+    What is right is not in the step, so that it is not in the database either: it waits for the key.
+    """
+    if blind.guess is None:
+        return []
+    draw = random.Random(f"{blind.shape.seed} {listener.number} guess")
+    rated = [trial for trial in trials if trial.kind == "scored"]
+    together = [trial.item for trial in rated if {*blind.guess} <= {*trial.systems}]
+    heard = {code: together or [trial.item for trial in rated if code in trial.systems] for code in blind.guess}
+    if not all(heard.values()):
+        return []
+    same = draw.choice(together) if together else None
+    pair = [(code, same or draw.choice(heard[code])) for code in blind.guess]
+    draw.shuffle(pair)
+    clips = tuple(Clip("stimulus", blind.clips[item][code].name) for code, item in pair)
+    about = "person" if blind.guess_person else "taught"
+    return [Step("guess", about, tuple(code for code, _ in pair), clips, (-1, 0, 1))]
 
 
 def answers_of(asked: Listen) -> tuple[int, ...]:
@@ -129,7 +155,7 @@ HEARD = 0.95  # share of a clip that must have been played, in media time
 
 
 def _value(step: Step, form: Mapping[str, Any]) -> list[int]:
-    if step.kind == "headphones" and form.get("skip") == "yes":
+    if step.can_be_skipped and form.get("skip") == "yes":
         return []
     names = ["choice"] if step.answers else [f"slider{slot}" for slot in range(len(step.clips))]
     found = [_whole(form.get(name)) for name in names]

@@ -99,7 +99,10 @@ def state(running: Running) -> tuple[dict[str, Any], dict[str, Counter[str]]]:
     for answer in running.panel.all():
         rows[answer.listener].append(answer)
     listeners = running.panel.listeners()
-    finished = sum(one.asked and len(rows[one.name]) >= len(running.way(one)) for one in listeners)
+    finished = sum(
+        one.asked and len(rows[one.name]) >= sum(step.kind != "guess" for step in running.way(one))
+        for one in listeners
+    )
     scored = [answer for given in rows.values() for answer in given if answer.kind == "scored"]
     took = [answer.seconds for answer in scored if answer.seconds is not None]
     counts = {

@@ -45,7 +45,7 @@ def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> di
     running, step, t = here.running, steps[number], here.t
     tokens = running.tokens(listener, number, step)
     slots = [{"number": n, "token": tokens[n], "label": label} for n, label in enumerate(labels_of(step))]
-    kind = running.settings.method if step.is_trial else step.kind
+    kind = kind_of(running, step)
     text, language = sentence_of(running, step)
     question, lead = question_of(kind, t)
     return {
@@ -62,8 +62,16 @@ def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> di
         "named": {"number": len(slots), "token": tokens[-1]} if step.named else None,
         "rows": rows_of(running, kind, step, t),
         "knows": step.is_trial,
+        "skip": {"headphones": t["skip_tones"], "guess": t["skip_guess"]}.get(step.kind, ""),
         "form_token": running.named("form", listener.name, number),
     }
+
+
+def kind_of(running: Running, step: Step) -> str:
+    """What a page asks."""
+    if step.is_trial:
+        return running.settings.method
+    return f"guess_{step.item}" if step.kind == "guess" else step.kind
 
 
 def labels_of(step: Step) -> list[str]:
@@ -93,6 +101,8 @@ def question_of(kind: str, t: Mapping[str, str]) -> tuple[str, str]:
         "mushra_nr": (t["natural_each"], t["listen_each"]),
         "headphones": (t["quietest"], t["quietest_why"]),
         "comprehension": (t["understood"], t["listen_one"]),
+        "guess_person": (t["guess_person"], t["guess_lead"]),
+        "guess_taught": (t["guess_taught"], t["guess_lead"]),
     }[kind]
 
 
@@ -112,10 +122,11 @@ def rows_of(running: Running, kind: str, step: Step, t: Mapping[str, str]) -> li
         return [Choice(n, t[f"scale{n}"], mark=str(n)) for n in step.answers]
     if kind == "cmos":
         return [_better(t, n) for n in step.answers]
-    if kind in ("preference", "abx"):
+    if kind in ("preference", "abx", "guess_person", "guess_taught"):
+        neither = t["cannot_tell" if step.kind == "guess" else "no_difference"]
         letters = {-1: "A", 1: "B"}
         named = [Choice(n, t["clip"] + " {it}", letter) for n, letter in letters.items()]
-        return named + [Choice(0, t["no_difference"])] * (0 in step.answers)
+        return named + [Choice(0, neither)] * (0 in step.answers)
     if kind == "headphones":
         return [Choice(n, t[f"tone{n}"]) for n in step.answers]
     if kind == "comprehension" and step.question is not None:
