@@ -90,7 +90,7 @@ def _scores(method: Method, answer: Answer, systems: Mapping[str, str], position
     if method in design.PAIRED:
         return []
     return [
-        Score(answer.listener, answer.item, systems[code], float(value), position, slot)
+        Score(answer.listener, answer.item, systems[code], float(value), position, slot, answer.known)
         for slot, (code, value) in enumerate(zip(answer.systems, answer.value, strict=True))
     ]
 
@@ -100,7 +100,7 @@ def _comparisons(method: Method, answer: Answer, systems: Mapping[str, str], pos
         return []
     first, second = (systems[code] for code in answer.systems[:2])
     score = float(bool(answer.right)) if method == "abx" else float(answer.value[0])
-    return [Comparison(answer.listener, answer.item, first, second, score, position)]
+    return [Comparison(answer.listener, answer.item, first, second, score, position, answer.known)]
 
 
 # ---------------------------------------------------------------- checks

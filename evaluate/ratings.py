@@ -16,6 +16,7 @@ class Score:
     score: float
     position: int  # of the trial in the listener's order, from 1
     slot: int = 0  # place on the page, from 0
+    known: bool = False  # the listener said to know a voice of the trial
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Comparison:
     second: str  # the system behind B
     score: float  # above 0: B is better; CMOS -3 to 3, preference -1, 0, 1; ABX: 1 right, 0 wrong
     position: int
+    known: bool = False  # the listener said to know a voice of the two
 
 
 @dataclass(frozen=True)

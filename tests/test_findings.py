@@ -68,6 +68,29 @@ def test_nobody_is_excluded_without_being_counted_and_the_result_with_them_stand
     assert found.everybody.value == pytest.approx(analyse(ratings, 200).primary.value)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["scores", "comparisons"])
+def test_the_result_without_voices_that_listeners_knew_stands_beside(kind: str) -> None:
+    ratings = rated(24, 20, seed=2) if kind == "scores" else compared(24, 20, seed=2)
+    rows = [replace(one, known=one.item < "i004") for one in getattr(ratings, kind)]
+    found = analyse(replace(ratings, **{kind: rows}), 200)
+    alone = analyse(replace(ratings, **{kind: [one for one in rows if not one.known]}), 200)
+    assert found.known == sum(one.known for one in rows) > 0 and found.strangers == alone.primary
+    assert found.primary == analyse(ratings, 200).primary and found.strangers != found.primary
+    assert found.listeners == 24 and alone.known == 0 and alone.strangers is None
+
+
+def test_where_every_voice_was_known_there_is_no_result_without_them() -> None:
+    ratings = rated(8, 6)
+    found = analyse(replace(ratings, scores=[replace(one, known=True) for one in ratings.scores]), 100)
+    assert found.known == found.n and found.strangers is None and found.primary
+
+
+def test_where_everybody_is_excluded_nothing_is_claimed() -> None:
+    ratings = rated(8, 6)
+    found = analyse(replace(ratings, people=[replace(one, excluded="traps") for one in ratings.people]), 100)
+    assert found.listeners == 0 and found.primary is None and found.everybody and found.excluded == {"traps": 8}
+
+
 def test_preferences() -> None:
     found = analyse(compared(24, 20, side=0.6), 500)
     assert found.primary and found.primary.value > 0

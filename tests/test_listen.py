@@ -614,6 +614,16 @@ def test_straight_lining_and_a_voice_that_is_known_are_told(tmp_path: Path) -> N
     assert answers.checks("acr", listener, rows[:7])["straight_lining"] == "not_run"  # too few to tell
 
 
+def test_a_rating_says_whether_its_listener_knew_a_voice(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="cmos")
+    client = browser(recipe)
+    finish(client, answer(client, begin(client), known="yes"))
+    unseal.main(recipe)
+    found = ratings(recipe)
+    assert [one.known for one in found.comparisons] == [True] + [False] * (len(found.comparisons) - 1)
+    assert found.people[0].facts["knew_the_voice"] == "1"
+
+
 def ended(method: str, folder: Path, *systems: str, say: tuple[str, ...]) -> list[str | None]:
     """What the closing question came to for listeners who say right, wrong, "0" (cannot tell), or skip it."""
     recipe = made(folder, *systems, method=method, guess=True)

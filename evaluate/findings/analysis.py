@@ -1,8 +1,8 @@
 """What a listening test found: every analysis that its kind of test calls for, from its ratings.
 
 The plan's one comparison is tested by itself; all others by Holm's correction. It is estimated by the crossed mixed
-model, confirmed by other methods that assume less, and repeated without any exclusion. Whatever cannot be told is in
-the findings as such.
+model, confirmed by other methods that assume less, and repeated without any exclusion, and without the ratings of
+voices that their listener knew. Whatever cannot be told is in the findings as such.
 """
 
 from collections import Counter, defaultdict
@@ -30,6 +30,9 @@ def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings
     if gone:
         whole = (scored if ratings.scores else compared)(ratings, resamples, seed, confirm=False)["primary"]
     rows: list[Score | Comparison] = [*kept.scores, *kept.comparisons]
+    known = sum(row.known for row in rows)
+    strangers = _of_strangers(kept)
+    apart = (scored if ratings.scores else compared)(strangers, resamples, seed, confirm=False) if known else {}
     who = {row.listener for row in rows}
     people = [one for one in kept.people if one.listener in who]
     return Findings(
@@ -39,6 +42,8 @@ def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings
         listeners=len(who),
         excluded=dict(sorted(Counter(gone.values()).items())),
         everybody=whole,
+        strangers=apart.get("primary"),
+        known=known,
         checks=_counted(one.checks for one in ratings.people),
         facts=_counted(one.facts for one in people),
         blinding=_blinding(people),
@@ -77,6 +82,15 @@ def _without(ratings: Ratings, gone: dict[str, str]) -> Ratings:
         scores=[one for one in ratings.scores if one.listener not in gone],
         comparisons=[one for one in ratings.comparisons if one.listener not in gone],
         people=[one for one in ratings.people if one.listener not in gone],
+    )
+
+
+def _of_strangers(ratings: Ratings) -> Ratings:
+    """Without the ratings of voices that their listener knew."""
+    return replace(
+        ratings,
+        scores=[one for one in ratings.scores if not one.known],
+        comparisons=[one for one in ratings.comparisons if not one.known],
     )
 
 

@@ -86,6 +86,8 @@ class Findings:
     excluded: dict[str, int]  # reason → how many people
     primary: Difference | None
     everybody: Difference | None  # the same with nobody excluded; None where nobody was
+    strangers: Difference | None  # the same without `known`; None where there are none, or nothing is left
+    known: int  # ratings that count, by a listener who knew a voice of the trial
     others: list[Difference]
     heard: list[Heard]
     matrix: dict[str, dict[str, tuple[int, int, int]]]  # row → column → row won, tie, column won

@@ -25,7 +25,7 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
     design = (np.array(which)[:, None] == np.array(systems)[None, :]).astype(float)
     place = np.array([one.position for one in rows], float)
     place = (place - place.mean()) / 10 if len(place) else place
-    with_order = np.column_stack([design, place]) if np.ptp(place) > 0 and rows else design
+    with_order = np.column_stack([design, place]) if rows and np.ptp(place) > 0 else design
     fitted = mixed.fit(values, with_order, who, what, which) if rows else NotEnough("no ratings")
     if isinstance(fitted, NotEnough) and rows:
         fitted = mixed.fit(values, design, who, what, which)

@@ -70,6 +70,8 @@ def differences(found: Findings, say: Words) -> list[dict[str, Any]]:
         rows.append(_difference(found.primary, found, say) | {"note": say("primary")})
     if found.everybody:
         rows.append(_difference(found.everybody, found, say) | {"note": say("everybody")})
+    if found.strangers:
+        rows.append(_difference(found.strangers, found, say) | {"note": say("strangers")})
     return rows + [_difference(one, found, say) | {"note": ""} for one in found.others]
 
 
@@ -166,6 +168,8 @@ def notes(found: Findings, say: Words) -> list[str]:
         test = found.friedman
         values = {"statistic": say.number(test.statistic, 1), "p": say.chance(test.p), "n": say.count(test.n)}
         said.append(say("friedman", **values))
+    if found.known:
+        said.append(say("known_voices", n=say.count(found.known)))
     if found.blinding:
         value, low, high = found.blinding
         said.append(say("blinding", value=say.number(value), span=say.span(low, high)))
