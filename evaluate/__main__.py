@@ -1,6 +1,6 @@
 """Let every system say (or hear) unseen sentences, and measure how: `python -m evaluate RECIPE [key=value]`."""
 
-from evaluate import feedback, objective, report, results, stimuli, systems
+from evaluate import feedback, gates, objective, report, results, stimuli, systems
 from evaluate.metrics import METRICS
 from recipes.command import next_command, run
 from recipes.schema import Recipe
@@ -23,6 +23,7 @@ def main(recipe: Recipe) -> None:
     summarise(found)
     for line in feedback.summary(recipe):
         print(f"users of the speech server said of {line}")
+    gates.tell(gates.reported(recipe))
     print(f"report: {page}")
     if not recipe.train.recognises:
         print(next_command("evaluate.listen", "listen"))

@@ -1,11 +1,13 @@
 """What the recipe asks of the adapter before it goes anywhere, and whether that is shown."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from evaluate.bias import Bias, Gap
 from evaluate.statistics import Figure
-from recipes.schema import Gates
+from recipes.schema import Gates, Recipe
 
 Verdict = Literal["passed", "failed", "not shown"]  # the last: too few data to say either
 
@@ -67,3 +69,25 @@ def _gap(limit: float, bias: Bias) -> Gate:
     if not seen:
         return Gate(key, limit, None, None, None, "not shown")
     return min(seen, key=lambda one: one[:2])[2]
+
+
+# ---------------------------------------------------------------- on the terminal
+
+
+def reported(recipe: Recipe) -> list[dict[str, Any]]:
+    """The gates as `report.json` has them."""
+    rows: list[dict[str, Any]] = json.loads((recipe.folder("evaluate") / "report.json").read_text(encoding="utf-8"))[
+        "gates"
+    ]
+    return rows
+
+
+def tell(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Print each gate's verdict. Returns how many failed."""
+    for row in rows:
+        found = "nothing to judge by" if row["found"] is None else f"found {row['found']:.3g}"
+        if row["low"] is not None and row["high"] is not None:
+            found += f" ({row['low']:.3g} to {row['high']:.3g})"
+        about = f", {row['about']['kind']} {row['about']['factor']}: {row['about']['group']}" if row["about"] else ""
+        print(f"evaluate.gates.{row['key']} {row['asked']:g}: {row['verdict']}; {found}{about}")
+    return sum(row["verdict"] == "failed" for row in rows)

@@ -14,11 +14,12 @@ import yaml
 
 from evaluate import bias, results, stimuli
 from evaluate.findings import analyse
-from evaluate.gates import gates
+from evaluate.gates import gates, tell
 from evaluate.objective import Measured
 from evaluate.ratings import Ratings
 from evaluate.report import contents as contents_module
 from evaluate.report import page, players, tables
+from evaluate.report.__main__ import main as report_main
 from evaluate.report.contents import Contents, rating_of
 from evaluate.report.heard import Heard
 from evaluate.report.lead import lead
@@ -238,6 +239,44 @@ def test_the_report_of_a_panel_holds_its_true_difference(tmp_path: Path, monkeyp
     assert test["primary"]["low"] < 1.0 < test["primary"]["high"]
     assert "Listeners found the adapted system better" in data["lead"]["en"][0]
     assert {"recipe", "lineage", "results", "bias", "gates"} <= set(data)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        ({}, 0, []),
+        ({"min_rating": 1.5}, 0, ["evaluate.gates.min_rating 1.5: passed; found 3."]),
+        (
+            {"min_rating": 4.9, "max_cer": 0.9},
+            1,
+            ["evaluate.gates.min_rating 4.9: failed; found 3.", "evaluate.gates.max_cer 0.9: passed; found 0."],
+        ),
+        ({"max_gap": 0.2}, 0, ["evaluate.gates.max_gap, rating 0.2: not shown; found 0.111 ("]),
+    ],
+)
+def test_a_gate_that_failed_ends_the_command_with_1_once_the_report_is_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: dict[str, float],
+    code: int,
+    said: list[str],
+) -> None:
+    alone = RECIPE.evaluate.report.model_copy(update={"languages": ["en"]})
+    recipe = evaluated(tmp_path, monkeypatch, rated(12, 9, (0.5, 0.0, 1.0)), gates=Gates(**asked), report=alone)  # type: ignore[arg-type]
+    assert report_main(recipe) == code
+    assert (recipe.folder("evaluate") / "report.html").is_file()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("evaluate.gates")]
+    assert len(lines) == len(said) and all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
+def test_a_group_that_is_worse_off_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    about = {"kind": "speaker", "factor": "dialect", "group": "souss"}
+    row = {"key": "max_gap, CER", "asked": 0.05, "found": 0.12, "low": 0.08, "high": 0.16, "about": about}
+    assert tell([row | {"verdict": "failed"}]) == 1
+    assert capsys.readouterr().out == (
+        "evaluate.gates.max_gap, CER 0.05: failed; found 0.12 (0.08 to 0.16), speaker dialect: souss\n"
+    )
 
 
 def test_a_page_a_language_and_the_same_bytes_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
