@@ -83,7 +83,7 @@ def unsealed(
                 scores += _scores(asked.method, answer, key.systems, position)
                 comparisons += _comparisons(asked.method, answer, key.systems, position)
     people = [_person(asked, key, listener, rows[listener.name]) for listener in listeners]
-    return Ratings(asked.method, scores, comparisons, people, blind.primary(asked, key), plan)
+    return Ratings(asked.method, scores, comparisons, people, blind.primary(asked, key), plan, asked.reference)
 
 
 def _scores(method: Method, answer: Answer, systems: Mapping[str, str], position: int) -> list[Score]:

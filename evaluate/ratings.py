@@ -52,3 +52,4 @@ class Ratings:
     people: list[Person]
     primary: tuple[str, str]  # the one comparison that the plan froze: first against second
     plan_hash: str | None = None  # null: no plan was frozen before the test
+    reference: str = "recordings"  # of MUSHRA: the system that is hidden among the others

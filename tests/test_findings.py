@@ -139,6 +139,27 @@ def test_mushra_screens_its_listeners_by_the_standard() -> None:
     assert found.primary and found.primary.low and 9 < found.primary.value < 11
 
 
+def test_mushra_is_screened_by_the_reference_that_the_recipe_names() -> None:
+    draw = np.random.default_rng(6)
+    means = {"studio": 95, "adapter": 70, "base": 60, "recordings": 80}
+    rows = [
+        Score(
+            f"l{who:02}",
+            f"i{item}",
+            system,
+            50.0 if who == 0 and system == "studio" else mean + draw.normal(0, 2),
+            item,
+        )
+        for who in range(8)
+        for item in range(6)
+        for system, mean in means.items()
+    ]
+    found = analyse(Ratings("mushra", rows, [], [], ("adapter", "base"), reference="studio"), 200)
+    assert found.excluded == {"BS.1534-3: hidden reference below 90 too often": 1}
+    swaps = next(one for one in found.confirmations if one.method == "permutation")
+    assert swaps.value == pytest.approx(10, abs=1) and swaps.p == pytest.approx(1 / 201)  # one in all that were tried
+
+
 @pytest.mark.parametrize("listeners", [0, 1])
 def test_few_or_no_ratings_are_answered_not_refused(listeners: int) -> None:
     found = analyse(rated(listeners, 6), 100)

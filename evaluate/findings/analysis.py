@@ -17,7 +17,7 @@ from evaluate.statistics import agreement
 from evaluate.statistics.outcome import NotEnough
 from evaluate.statistics.screening import post_screening
 
-REFERENCE, MID_ANCHOR = "recordings", "anchor_mid"  # system ids that post-screening knows
+MID_ANCHOR = "anchor_mid"  # as recipes name it
 
 
 def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings:
@@ -69,7 +69,7 @@ def _gone(ratings: Ratings) -> dict[str, str]:
     """Who is not counted, and by which rule: the plan's, and for MUSHRA the standard's."""
     gone = {one.listener: one.excluded for one in ratings.people if one.excluded}
     if ratings.method == "mushra":
-        for who, why in post_screening(ratings.scores, REFERENCE, MID_ANCHOR).items():
+        for who, why in post_screening(ratings.scores, ratings.reference, MID_ANCHOR).items():
             gone.setdefault(who, f"BS.1534-3: {why.split(' in ')[0]} too often")
     rows: list[Score | Comparison] = [*ratings.scores, *ratings.comparisons]
     rated = {row.listener for row in rows}

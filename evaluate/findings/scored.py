@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evaluate.findings.kinds import Confirmation, Difference, Heard
 from evaluate.findings.shared import REACH, any_time, by_ranks, common, effect, of_bootstrap, of_contrast, of_figure
 from evaluate.ratings import Method, Ratings, Score
-from evaluate.statistics import agreement, mixed, moments, ordinal, ranks
+from evaluate.statistics import agreement, mixed, moments, ordinal, permutation, ranks
 from evaluate.statistics.bootstrap import crossed_means
 from evaluate.statistics.outcome import NoEstimate, NotEnough
 
@@ -53,6 +53,7 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
             of_bootstrap(pairs[asked]),
             *([_by_order(values, which, who, asked, systems)] if ratings.method == "acr" else []),
             by_ranks(by_pair),
+            *([_by_swaps(by_pair, resamples, seed)] if ratings.method.startswith("mushra") else []),
         ]
         found["any_time"] = any_time(by_pair, REACH[ratings.method], ratings.people)
     return found
@@ -100,6 +101,14 @@ def _by_order(
     value, half = float(fitted.beta[place]), 1.96 * float(fitted.se[place])
     p = float(2 * norm.sf(abs(value) / fitted.se[place]))
     return Confirmation("ordinal", value, value - half, value + half, p)
+
+
+def _by_swaps(paired: Sequence[tuple[str, str, float]], draws: int, seed: int) -> Confirmation:
+    """The permutation test within listener and sentence, where both systems are rated in one trial."""
+    tested = permutation.swapped([value for _, _, value in paired], draws, seed)
+    if isinstance(tested, NotEnough):
+        return Confirmation("permutation", None, None, None, why=tested.why)
+    return Confirmation("permutation", tested.statistic, None, None, tested.p)
 
 
 def _friedman(rows: Sequence[Score], systems: Sequence[str]) -> ranks.Test | None:

@@ -12,6 +12,8 @@ from evaluate.report.lead import gap_measure, measure, plain
 from evaluate.report.words import Words
 from evaluate.statistics import Figure
 
+_ON_THE_SCALE = ("bootstrap", "wilcoxon", "permutation")  # methods in the unit of the ratings
+
 
 def cells(figure: Figure | None, say: Words) -> tuple[str, str, str]:
     """A figure for a table: its value, its interval or why there is none, and its n."""
@@ -91,7 +93,7 @@ def _difference(one: Difference, found: Findings, say: Words) -> dict[str, Any]:
 
 def confirmation(one: Confirmation, found: Findings, say: Words) -> tuple[str, str, str, str]:
     """Method, value with interval, p, and what it says."""
-    scale, digits = measure(found.method) if one.method in ("bootstrap", "wilcoxon") else (1, 2)
+    scale, digits = measure(found.method) if one.method in _ON_THE_SCALE else (1, 2)
     value = "" if one.value is None else say.number(one.value * scale, digits, sign=True)
     if one.low is not None:
         value = say("with_interval", value=value, span=say.span(one.low, one.high, digits, scale))
