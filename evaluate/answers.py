@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import pvariance
 
 from evaluate import blind, design, seal
@@ -62,9 +62,11 @@ def of_test(recipe: Recipe, name: str, plan: str | None) -> Ratings:
     """The ratings of one test, by its name. For tests that were unsealed."""
     panel = Panel(recipe, name)
     try:
-        return unsealed(recipe.evaluate.listen, seal.open_key(recipe, name), panel.listeners(), panel.all(), plan)
+        found = unsealed(recipe.evaluate.listen, seal.open_key(recipe, name), panel.listeners(), panel.all(), plan)
     finally:
         panel.close()
+    frozen = blind.plan(recipe) if plan else None
+    return replace(found, margin=frozen["plan"].get("margin")) if frozen else found
 
 
 def unsealed(

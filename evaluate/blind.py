@@ -134,7 +134,9 @@ def _bytes(path: Path, key: str) -> bytes:
 def name_of(recipe: Recipe, found: Sequence[Stimulus], kind: str) -> str:
     """A name for a pilot, or a planned test, with these clips and settings: answers to another say nothing of it."""
     parts = [kind, stimuli.name_of_test(found), json.dumps(settings(recipe), sort_keys=True), str(recipe.seed)]
-    parts += [recipe.evaluate.plan.model_dump_json()] if kind == "plan" else []
+    if kind == "plan":
+        planned = recipe.evaluate.plan
+        parts.append(planned.model_dump_json(exclude={"margin"} if planned.margin is None else None))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -177,6 +177,7 @@ def freeze(recipe: Recipe, found: Figures) -> tuple[dict[str, Any], bool]:
 def content(recipe: Recipe, found: Figures, name: str, key_sha256: str) -> dict[str, Any]:
     """Everything that is settled before anyone listens."""
     from evaluate import stimuli
+    from evaluate.findings.shared import MARGIN
 
     asked, clips = recipe.evaluate.listen, blind.clips(recipe)
     systems = sorted({clip.system for clip in clips})
@@ -196,6 +197,7 @@ def content(recipe: Recipe, found: Figures, name: str, key_sha256: str) -> dict[
         "exclusions": {rule: _RULES[rule] for rule in asked.exclude},
         "statistics": _STATISTICS,
         "alpha": recipe.evaluate.plan.alpha,
+        "margin": recipe.evaluate.plan.margin or MARGIN[asked.method],
         "figures": json.loads(json.dumps(asdict(found))),
     }
 

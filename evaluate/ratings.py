@@ -53,3 +53,4 @@ class Ratings:
     primary: tuple[str, str]  # the one comparison that the plan froze: first against second
     plan_hash: str | None = None  # null: no plan was frozen before the test
     reference: str = "recordings"  # of MUSHRA: the system that is hidden among the others
+    margin: float | None = None  # of equivalence, as the plan froze it; null: the usual one of the method

@@ -632,6 +632,7 @@ class Plan(Section):
     difference: PositiveFloat | None = None  # to be found; null: 0.5, of 0 to 100 12, of votes 0.1
     power: float = Field(0.8, gt=0.5, lt=1)
     alpha: float = Field(0.05, gt=0, lt=0.5)
+    margin: PositiveFloat | None = None  # that a difference must not reach to be none; null: by the method
     variance_listener: float | None = Field(None, ge=0)  # of how listeners differ in the comparison
     variance_item: float | None = Field(None, ge=0)  # of how sentences differ in it
     variance_residual: PositiveFloat | None = None  # of the rest

@@ -45,6 +45,12 @@ def test_every_method_is_asked_and_their_agreement_is_said(found: Findings) -> N
     assert found.any_time and not found.any_time.may_stop and found.any_time.low < 0.5 < found.any_time.high
 
 
+def test_the_margin_of_equivalence_is_the_plans_where_it_has_one() -> None:
+    for ratings in (rated(12, 9), compared(12, 9)):
+        found = analyse(replace(ratings, margin=2.5), 100).equivalence
+        assert found and found.margin == 2.5 and found.equivalent
+
+
 def test_ratings_are_shown_as_they_are_spread_not_as_a_mean_alone(found: Findings) -> None:
     best = next(one for one in found.heard if one.system == "recordings")
     assert best.mean.value == max(one.mean.value for one in found.heard)

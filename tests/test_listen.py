@@ -813,6 +813,24 @@ def test_a_frozen_plan_seals_the_test_and_binds_the_ratings(
     assert len(seal.unsealings(recipe, name)) == 1  # a planned test is unsealed once
 
 
+@pytest.mark.parametrize(("margin", "found"), [({"margin": 0.4}, 0.4), ({}, 0.25)])
+def test_the_plan_holds_the_margin_of_equivalence(tmp_path: Path, margin: dict[str, float], found: float) -> None:
+    recipe = made(tmp_path, method="acr", plan=margin)
+    plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))
+    client = browser(recipe)
+    finish(client, begin(client))
+    unseal.main(recipe)
+    assert ratings(recipe).margin == found
+
+
+def test_another_margin_is_another_plan(tmp_path: Path) -> None:
+    names = []
+    for planned in ({"margin": 0.4}, {"margin": 0.5}, {}):
+        recipe = made(tmp_path, method="acr", plan=planned)
+        names.append(blind.name_of(recipe, blind.clips(recipe), "plan"))
+    assert len(set(names)) == 3
+
+
 def test_a_test_that_was_unsealed_takes_no_more_answers(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="acr")
     plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))

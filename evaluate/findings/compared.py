@@ -38,7 +38,7 @@ def compared(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) 
     pairs = [pair for pair in combinations(names, 2) if frozenset(pair) in met]
     others = [difference(*pair) for pair in pairs if not asked or {*pair} != {*asked}]
     fitted = fits[asked] if asked else NotEnough("the plan's two systems were not compared")
-    found = common(ratings.method, primary, others, fitted)
+    found = common(ratings, primary, others, fitted)
     found["matrix"] = _matrix(rows, names) if ratings.method != "abx" else {}
     if isinstance(fitted, mixed.Fit) and len(fitted.beta) > 1:
         found["effect"] = effect(fitted.contrast(np.eye(len(fitted.beta))[1]))

@@ -39,7 +39,7 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
     asked = ratings.primary if {*ratings.primary} <= {*systems} else None
     primary = difference(*asked) if asked else None
     others = [difference(*pair) for pair in combinations(systems, 2) if not asked or {*pair} != {*asked}]
-    found = common(ratings.method, primary, others, fitted)
+    found = common(ratings, primary, others, fitted)
     found["heard"] = [Heard(name, means[name], moments.spread(values[np.array(which) == name])) for name in systems]
     if isinstance(fitted, mixed.Fit) and len(fitted.beta) > len(systems):
         found["effect"] = effect(fitted.contrast(np.eye(len(fitted.beta))[-1]))

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from evaluate.findings.kinds import Confirmation, Difference, Effect
-from evaluate.ratings import Method, Person
+from evaluate.ratings import Method, Person, Ratings
 from evaluate.statistics import mixed, ranks, sequential
 from evaluate.statistics.bootstrap import Figure
 from evaluate.statistics.equivalence import detectable, tost
 from evaluate.statistics.outcome import NotEnough
 
 # How far from nil a difference may be and still not matter, on each scale; fixed before any test.
+# A frozen plan may have another.
 MARGIN: dict[Method, float] = {
     "acr": 0.25,
     "cmos": 0.3,
@@ -27,11 +28,12 @@ REACH: dict[Method, float] = {"acr": 4, "cmos": 3, "preference": 1, "abx": 0.5, 
 
 
 def common(
-    method: Method, primary: Difference | None, others: list[Difference], fitted: mixed.Fit | NotEnough
+    ratings: Ratings, primary: Difference | None, others: list[Difference], fitted: mixed.Fit | NotEnough
 ) -> dict[str, Any]:
     corrected = ranks.holm([one.p for one in others if one.p is not None])
     left = iter(corrected)
     others = [replace(one, p_holm=next(left)) if one.p is not None else one for one in others]
+    margin = MARGIN[ratings.method] if ratings.margin is None else ratings.margin
     known = primary is not None and primary.se is not None and primary.df is not None
     return {
         "primary": primary,
@@ -41,7 +43,7 @@ def common(
         "confirmations": [],
         "strengths": {},
         "no_strengths": None,
-        "equivalence": tost(primary.value, primary.se, primary.df, MARGIN[method])  # type: ignore[union-attr,arg-type]
+        "equivalence": tost(primary.value, primary.se, primary.df, margin)  # type: ignore[union-attr,arg-type]
         if known
         else None,
         "detectable": detectable(primary.se, primary.df) if known else None,  # type: ignore[union-attr,arg-type]
