@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from collect.tables import durable
+from recipes.provenance import make_secret
 from recipes.schema import Recipe, UserError
 
 ENVIRONMENT = "TWIZA_MASTER_KEY"
@@ -161,13 +162,7 @@ def _master(folder: Path) -> bytes:
     if given := os.environ.get(ENVIRONMENT):
         return _read(given, f"the environment's {ENVIRONMENT}")
     path = folder / "master.key"
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(base64.b64encode(secrets.token_bytes(_BYTES)).decode() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        pass
+    make_secret(path, _BYTES)
     if path.stat().st_mode & 0o077:
         raise UserError(f"{path}: others can read the master key; run: chmod 600 {path}")
     return _read(path.read_text(encoding="ascii", errors="replace"), str(path))

@@ -10,19 +10,11 @@ from evaluate import gate
 from evaluate.gate import Candidate
 from evaluate.licence import Licence
 from evaluate.metrics import METRICS
+from recipes.records import LANGUAGE_NAMES
 from recipes.schema import Recipe
 from train.adapter import dataset_hash, figures, sources
 
 LEAST = 5  # people in a group that is shown
-# ISO 639-3, which the hub takes where ISO 639-1 has no code.
-NAMES = {
-    "ary": "Moroccan Arabic (Darija)",
-    "zgh": "Standard Moroccan Tamazight",
-    "shi": "Tachelhit",
-    "tzm": "Central Atlas Tamazight",
-    "rif": "Tarifit",
-    "kab": "Kabyle",
-}
 _HIGHER_IS_BETTER = ("rating", "preferred")  # of what listeners say
 _SHOWN = ("figures", "listening")
 
@@ -43,7 +35,7 @@ def languages(found: Candidate) -> list[str]:
 def summary(found: Candidate) -> str:
     """The adapter in a sentence."""
     kind = "recognises" if found.recipe.train.recognises else "speaks"
-    spoken = " and ".join(NAMES[code] for code in languages(found))
+    spoken = " and ".join(LANGUAGE_NAMES[code] for code in languages(found))
     what = "An adapter (LoRA)" if found.recipe.train.method == "lora" else "A model"
     start = f" for {base_name(found.recipe)}" if found.recipe.train.base else ""
     return f"{what}{start} that {kind} {spoken}, made from recordings whose speakers consented to its publication."

@@ -21,8 +21,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from evaluate.stimuli import Stimulus
-from recipes.provenance import write_text
+from recipes.provenance import make_secret, write_text
 from recipes.schema import Recipe, UserError
+from train.adapter import sources
 
 _BYTES = 32
 _NONCE = 12
@@ -163,21 +164,14 @@ def _log(recipe: Recipe, test: str) -> Path:
 
 
 def _secret_file(recipe: Recipe) -> Path:
-    keys = recipe.collect.keys or recipe.work_dir.with_name(recipe.work_dir.name + ".keys")
-    return keys / "listening.key"
+    return sources.key_folder(recipe) / "listening.key"
 
 
 def _secret(recipe: Recipe) -> bytes:
     """What opens keys: 32 bytes in a file for its owner alone, beside the work folder, made on first use."""
     path = _secret_file(recipe)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(base64.b64encode(secrets.token_bytes(_BYTES)).decode() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        pass
+    make_secret(path, _BYTES)
     try:
         found = base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True)
     except ValueError:

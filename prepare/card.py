@@ -9,19 +9,11 @@ import yaml
 
 from prepare.figures import Figures, groups
 from prepare.terms import Terms
-from recipes.records import PURPOSES, Lineage
+from recipes.records import LANGUAGE_NAMES, PURPOSES, Lineage
 from recipes.schema import Prepare, Recipe
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TASKS = {"asr_train": "automatic-speech-recognition", "tts_multi": "text-to-speech", "tts_clone": "text-to-speech"}
-NAMES = {
-    "ary": "Moroccan Arabic (Darija)",
-    "zgh": "Standard Moroccan Tamazight",
-    "shi": "Tachelhit",
-    "tzm": "Central Atlas Tamazight",
-    "rif": "Tarifit",
-    "kab": "Kabyle",
-}
 COLUMNS = {
     "id": "of the utterance",
     "clip": "the recording it came from: SHA-256 of the file that was collected",
@@ -71,7 +63,7 @@ class About:
 
     @property
     def summary(self) -> str:
-        spoken = " and ".join(NAMES[code] for code in self.languages)
+        spoken = " and ".join(LANGUAGE_NAMES[code] for code in self.languages)
         count = len(self.figures.voices)
         length = f"{self.hours:.1f} hours" if self.hours >= 1 else f"{self.hours * 60:.1f} minutes"
         return (

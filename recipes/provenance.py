@@ -1,7 +1,9 @@
 """Where a result came from: commit, package versions, hashes. Written beside everything a stage makes."""
 
+import base64
 import hashlib
 import os
+import secrets
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -128,6 +130,17 @@ def refuse_withdrawn(folder: Path, remedy: str) -> None:
     """Raise UserError for a result that was marked. `remedy`: what to do instead."""
     if is_withdrawn(folder):
         raise UserError(f"{folder}: made from recordings that were withdrawn since; {remedy}")
+
+
+def make_secret(path: Path, size: int = 32) -> None:
+    """Random bytes in base64, in a file for its owner alone, on the disk for good; none where the file is there."""
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(base64.b64encode(secrets.token_bytes(size)).decode() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        pass
 
 
 def write_text(path: Path, text: str) -> None:

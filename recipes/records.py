@@ -26,6 +26,15 @@ Language = Literal[
     "kab-Tfng",
 ]
 LANGUAGES: tuple[str, ...] = get_args(Language)
+# ISO 639-3, which the hub takes where ISO 639-1 has no code.
+LANGUAGE_NAMES = {
+    "ary": "Moroccan Arabic (Darija)",
+    "zgh": "Standard Moroccan Tamazight",
+    "shi": "Tachelhit",
+    "tzm": "Central Atlas Tamazight",
+    "rif": "Tarifit",
+    "kab": "Kabyle",
+}
 
 # What a speaker can allow, each by itself. Absence means no.
 Purpose = Literal[

@@ -5,8 +5,7 @@ else does, is refused or left out aloud.
 """
 
 import copy
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -109,13 +108,6 @@ def load_optimizer_state(accelerator: Accelerator, model: Any, optimizer: Any, s
         optimizer.optimizer.load_state_dict(state, load_from_fp32_weights=True)
     else:
         optimizer.load_state_dict(state)
-
-
-def refuse_no_numbers(accelerator: Accelerator, losses: Iterable[float], names: str) -> None:
-    """Before DeepSpeed's step, which nothing undoes. Raises UserError in all processes when a loss is no number."""
-    bad = sum(not math.isfinite(loss) for loss in losses)
-    if float(accelerator.reduce(torch.tensor(float(bad), device=accelerator.device), "sum")):
-        raise UserError(f"the loss is not a number on one of {names}; lower train.learning_rate, or look at these")
 
 
 def _on_cpu(value: Any) -> Any:

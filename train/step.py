@@ -153,10 +153,16 @@ def _gradients(run: Run, portion: Portion) -> tuple[float, list[list[int]]]:
             if sharding.by_deepspeed(run.accelerator):
                 run.accelerator.sync_gradients = not apart  # and steps after that backward pass
                 if not apart:
-                    names = ", ".join(run.train.ids[i][:12] for piece in portion.pieces for i in piece)
-                    sharding.refuse_no_numbers(run.accelerator, [total], names)
+                    _refuse_no_number(run, portion, total)
             run.accelerator.backward(loss * run.accelerator.num_processes if averaged else loss)
     return total, bad
+
+
+def _refuse_no_number(run: Run, portion: Portion, loss: float) -> None:
+    """Before DeepSpeed's step, which nothing undoes. Raises UserError in all processes when a loss is no number."""
+    if _over_all(run, float(not math.isfinite(loss))):
+        names = ", ".join(run.train.ids[i][:12] for piece in portion.pieces for i in piece)
+        raise UserError(f"the loss is not a number on one of {names}; lower train.learning_rate, or look at these")
 
 
 # Gradients are added up once a step, by us: a process that had to take its batches in parts keeps no other waiting
