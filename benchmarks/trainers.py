@@ -204,12 +204,19 @@ def theirs(recipe: Recipe, batch: int) -> None:
         model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Stops()]
     )
     trainer.remove_callback(PrinterCallback)  # standard output is for the parent
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     trainer.train()
     most_mb = memory_mb()
     torch.set_flush_denormal(True)
     _, _, valid = opened(recipe)
+    in_memory = validate(family, valid, settings.batch_s, Accelerator())
+    for (
+        name,
+        buffer,
+    ) in model.named_buffers():  # the Trainer moves the base's batch statistics, PEFT does not save them
+        buffer.copy_(statistics[name])
     loss = validate(family, valid, settings.batch_s, Accelerator())
-    tell(memory_mb=most_mb, step=settings.max_steps, valid_loss=loss)
+    tell(memory_mb=most_mb, in_memory=in_memory, step=settings.max_steps, valid_loss=loss)
 
 
 def whisper(recipe: Recipe, family: Any, rows: Any) -> tuple[Any, Callable[[list[Any]], Any]]:
