@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from recipes.durable import settle
 from recipes.schema import UserError
 
 meta = sa.MetaData()
@@ -138,16 +139,8 @@ def lock(connection: sa.Connection) -> None:
 
 
 def durable(engine: sa.Engine, journal: Literal["WAL", "DELETE"] = "WAL") -> None:
-    """Let what is committed to a SQLite file survive a power cut, and what is deleted be overwritten.
-
-    `journal`: DELETE leaves no second file in which something deleted could stay.
-    """
-
-    def settle(connection: Any, _: object) -> None:
-        for line in (f"journal_mode={journal}", "synchronous=FULL", "secure_delete=ON"):
-            connection.execute(f"PRAGMA {line}")
-
-    sa.event.listen(engine, "connect", settle)
+    """Write an engine's SQLite file as recipes.durable says."""
+    sa.event.listen(engine, "connect", lambda connection, _: settle(connection, journal))
 
 
 def _own_transactions(connection: Any, _: object) -> None:

@@ -1,6 +1,5 @@
 """A folder of audio files as a system: somebody else's speech, matched to the sentences."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluate import table
 from evaluate.items import Item, Rendered
 from recipes.schema import Files, UserError
 from train.adapter import foreign_audio, normalise
@@ -76,14 +76,7 @@ def by_table(system: Files, wanted: Sequence[Item]) -> dict[str, Path]:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of the table, with their lines."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'not a CSV in UTF-8'}") from None
-    if missing := {"file", "text"} - set(reader.fieldnames or ()):
-        raise UserError(f"{path}: no column {min(missing)}; the table has the columns file and text")
+    rows = table.rows(path, ("file", "text"), "file and text")
     if half := next((line for line, row in rows if not row["file"] or not row["text"]), None):
         raise UserError(f"{path}, line {half}: file or text is empty")
     if twice := [name for name, count in Counter(row["file"] for _, row in rows).items() if count > 1]:

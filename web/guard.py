@@ -5,10 +5,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from starlette.datastructures import Headers
+from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.codes import typed
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -82,6 +84,12 @@ class Attempts:
             self._wrong.popleft()
         mine = sum(who == client for _, who in self._wrong)
         return mine < self._each and len(self._wrong) < self._together
+
+    def code(self, form: FormData, client: str) -> str:
+        """The code in a form. Raises HTTPException 429 when too many wrong ones came before."""
+        if not self.allowed(client):
+            raise HTTPException(429)
+        return typed(str(form.get("code", "")))
 
     def wrong(self, client: str) -> None:
         """Note a wrong code."""

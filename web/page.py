@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -67,6 +68,17 @@ def page(folder: Path, template: str, language: str, status: int = 200, **values
     shell = {"lang": _TAGS[language], "dir": direction(_TAGS[language]), "t": strings(language, folder)}
     text = _environment(folder).get_template(template).render(**shell, language=language, **values)
     return HTMLResponse(text, status)
+
+
+def once_more(request: Request, cookie: str) -> HTMLResponse | None:
+    """A page that asks for itself again, to whoever followed a link from elsewhere; None to all others.
+
+    Browsers keep a strict cookie back until a page of ours asks.
+    """
+    elsewhere = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    if cookie in request.cookies or not elsewhere or "again" in request.query_params:
+        return None
+    return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0; url=/?again=1"><title>…</title>')
 
 
 def direction(tag: str) -> str:

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collect.booth.visit import Visit, visit
-from collect.booth.welcome import tried
 from collect.ledger import Speaker
 from collect.withdraw import WithdrawalReceipt
 from collect.withdraw import withdraw as take_back
@@ -21,7 +20,8 @@ async def withdraw(request: Request) -> Response:
     booth = here.booth
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="withdraw")
-    form, code = await tried(here)
+    form = await here.form()
+    code = here.booth.attempts.code(form, here.client)
     speaker = await booth.do(booth.ledger.speaker_of, code)
     if speaker is None:
         booth.attempts.wrong(here.client)

@@ -15,13 +15,13 @@ from collect.booth import hearing
 from collect.booth.prompts import PICTURES, SOUNDS, Prompt
 from collect.booth.sittings import Manner
 from collect.booth.spool import Spool
-from collect.booth.visit import AGES, GENDERS, Visit, source, visit
+from collect.booth.visit import Visit, source, visit
 from collect.booth.welcome import paper
 from collect.decoding import containers, limits
 from collect.ledger import Speaker
 from recipes.records import AgeBand, Clip, Gender
 from web.page import direction, tag
-from web.places import named, places
+from web.places import about_people, named, places
 
 _KEY = re.compile(r"[0-9A-Za-z-]{16,64}")
 
@@ -68,10 +68,8 @@ def _choices(here: Visit) -> dict[str, Any]:
     return {
         "languages": [(language, known["languages"][language]) for language in nearest],
         "manners": len(kinds) > 1 and "read" in kinds,
-        "regions": named(known["regions"], here.language),
         "dialects": named(dialects, here.language),
-        "ages": [(band, here.t["under18"] if band == "under18" else band) for band in AGES],
-        "genders": [(gender, here.t[gender]) for gender in GENDERS],
+        **about_people(here.t, here.language, children=True),
     }
 
 

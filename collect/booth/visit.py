@@ -21,7 +21,7 @@ from collect.booth.notice import Told
 from collect.booth.prompts import Prompt
 from collect.booth.sittings import Course, Sitting, Sittings
 from collect.ledger import Ledger
-from recipes.records import AgeBand, Clip, Gender, Language
+from recipes.records import Clip, Language
 from recipes.schema import Interface, Recipe, Record, UserError
 from web.guard import Attempts
 from web.page import page, strings
@@ -198,6 +198,3 @@ async def visit(request: Request) -> Visit:
 
 
 # ---------------------------------------------------------------- choices
-
-AGES: tuple[AgeBand, ...] = ("under18", "18-29", "30-44", "45-59", "60+")
-GENDERS: tuple[Gender, ...] = ("female", "male", "other")

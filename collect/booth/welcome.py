@@ -7,9 +7,8 @@ from datetime import date, datetime
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
 from collect import audio, vault
 from collect.audio import Decoded
@@ -22,8 +21,8 @@ from collect.consent import Event, State
 from collect.decoding import containers, limits
 from collect.ledger import Speaker
 from recipes.records import Purpose
-from web.codes import new_code, shown, typed
-from web.page import strings, tag
+from web.codes import new_code, shown
+from web.page import once_more, strings, tag
 
 _ADULT = 18  # years
 
@@ -48,20 +47,12 @@ class Fault(Exception):
 async def start(request: Request) -> Response:
     """The languages; whoever sits here already goes on."""
     here = await visit(request)
-    if COOKIE not in request.cookies and _from_elsewhere(request):
-        # A link in a message: the browser keeps its cookie back until a page of ours asks again.
-        return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0; url=/?again=1"><title>…</title>')
+    if again := once_more(request, COOKIE):
+        return again
     if here.speaker:
         return here.go("/record")
     names = [(code, strings(code)["name"], tag(code)) for code in here.booth.settings.languages]
     return here.page("language.html", languages=names)
-
-
-def _from_elsewhere(request: Request) -> bool:
-    return "again" not in request.query_params and request.headers.get("sec-fetch-site") in (
-        "cross-site",
-        "same-site",
-    )
 
 
 async def language(request: Request) -> Response:
@@ -84,21 +75,13 @@ async def enter(request: Request) -> Response:
         return here.go("/")
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="enter")
-    _, code = await tried(here)
+    code = here.booth.attempts.code(await here.form(), here.client)
     fingerprint = here.booth.ledger.keys.fingerprint(code)
     admitted: bool = await here.booth.do(here.booth.sittings.redeem, here.token, fingerprint)
     if admitted:
         return here.go("/notice")
     here.booth.attempts.wrong(here.client)
     return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
-
-
-async def tried(here: Visit) -> tuple[FormData, str]:
-    """A form and the code in it. Raises HTTPException 429 when too many wrong ones came before."""
-    form = await here.form()
-    if not here.booth.attempts.allowed(here.client):
-        raise HTTPException(429)
-    return form, typed(str(form.get("code", "")))
 
 
 # ---------------------------------------------------------------- notice, consent
@@ -293,7 +276,7 @@ async def resume(request: Request) -> Response:
     here = await visit(request)
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="resume")
-    _, code = await tried(here)
+    code = here.booth.attempts.code(await here.form(), here.client)
     speaker = await here.booth.do(here.booth.ledger.speaker_of, code)
     if speaker is None:
         here.booth.attempts.wrong(here.client)

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from evaluate.answers import checks
 from evaluate.listen.visit import COOKIE, PAGES, Running, visit
-from evaluate.listen.welcome import tried
 from web.codes import shown
 from web.page import page
 
@@ -31,8 +30,8 @@ async def resume(request: Request) -> Response:
     here = await visit(request)
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="resume")
-    _, code = await tried(here)
     running = here.running
+    code = running.attempts.code(await here.form(), here.client)
     found = await running.do(running.panel.holder, running.fingerprint(code))
     if found is None:
         running.attempts.wrong(here.client)
@@ -49,7 +48,8 @@ async def withdraw(request: Request) -> Response:
         if here.listener:
             return here.page("withdraw.html", code=running.code_of(here.listener.name))
         return here.page("code_asked.html", fault="", what="withdraw")
-    form, code = await tried(here)
+    form = await here.form()
+    code = running.attempts.code(form, here.client)
     found = await running.do(running.panel.holder, running.fingerprint(code))
     if found is None:
         running.attempts.wrong(here.client)
@@ -79,7 +79,7 @@ async def progress(request: Request) -> Response:
     here = await visit(request)
     if request.method == "GET":
         return _table()
-    _, code = await tried(here)
+    code = here.running.attempts.code(await here.form(), here.client)
     if not hmac.compare_digest(code, here.running.organiser):
         here.running.attempts.wrong(here.client)
         return _table(403, fault="This code is not right.")

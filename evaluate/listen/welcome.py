@@ -5,16 +5,14 @@ from typing import Any, get_args
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
 from evaluate.listen import screening
 from evaluate.listen.visit import COOKIE, Running, Visit, kind_of_sound, visit
 from recipes.records import AgeBand, Gender
-from web.codes import typed
-from web.page import strings, tag
-from web.places import named, places
+from web.page import once_more, strings, tag
+from web.places import about_people, named, places
 
 _DEVICES = ("headphones", "earphones", "phone", "computer", "other")
 _GROUPS = {"ary": "darija", "zgh": "tamazight"}
@@ -23,9 +21,8 @@ _GROUPS = {"ary": "darija", "zgh": "tamazight"}
 async def start(request: Request) -> Response:
     """The languages; a listener goes on."""
     here = await visit(request)
-    if COOKIE not in request.cookies and _from_elsewhere(request):
-        # A link in a message: the browser keeps its cookie back until a page of ours asks again.
-        return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0; url=/?again=1"><title>…</title>')
+    if again := once_more(request, COOKIE):
+        return again
     if here.listener:
         return here.go("/test")
     settings = here.running.settings
@@ -33,29 +30,16 @@ async def start(request: Request) -> Response:
     return here.page("language.html", languages=names, next="/enter" if settings.invited else "/notice")
 
 
-def _from_elsewhere(request: Request) -> bool:
-    elsewhere = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    return "again" not in request.query_params and elsewhere
-
-
 async def enter(request: Request) -> Response:
     """The one-time code of an invitation. It is used up by agreeing, not by looking at the notice."""
     here = await visit(request)
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="enter")
-    _, code = await tried(here)
+    code = here.running.attempts.code(await here.form(), here.client)
     if await here.running.do(here.running.panel.invited, here.running.fingerprint(code)):
         return _told(here, code)
     here.running.attempts.wrong(here.client)
     return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
-
-
-async def tried(here: Visit) -> tuple[FormData, str]:
-    """A form and the code in it. Raises HTTPException 429 when too many wrong ones came before."""
-    form = await here.form()
-    if not here.running.attempts.allowed(here.client):
-        raise HTTPException(429)
-    return form, typed(str(form.get("code", "")))
 
 
 async def notice(request: Request) -> Response:
@@ -76,7 +60,8 @@ async def consent(request: Request) -> Response:
     """Somebody agreed: from now on they are a listener."""
     here = await visit(request)
     running = here.running
-    form, code = await tried(here)
+    form = await here.form()
+    code = running.attempts.code(form, here.client)
     if running.over:
         return here.message("closed", 410)
     if form.get("agree") != "yes":
@@ -115,10 +100,8 @@ def _choices(here: Visit) -> dict[str, Any]:
     known, t = places(), here.t
     return {
         "varieties": [(t[name], named(known["dialects"][base], here.language)) for base, name in _GROUPS.items()],
-        "regions": named(known["regions"], here.language),
-        "ages": [(band, band) for band in get_args(AgeBand) if band != "under18"],
-        "genders": [(gender, t[gender]) for gender in get_args(Gender)],
         "devices": [(device, t[device]) for device in _DEVICES],
+        **about_people(t, here.language, children=False),
     }
 
 

@@ -1,19 +1,18 @@
 """The phrases of a service, as somebody wrote them in a table."""
 
-import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
+from evaluate import table
 from recipes.records import Language
 from recipes.schema import Recipe, UserError
 from train.adapter import normalise, open_dataset
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _MOST_CHARS = 500
-_MOST_BYTES = 8 * 2**20
 _MOST = 10_000  # phrases
 
 
@@ -49,16 +48,7 @@ def read(recipe: Recipe, path: Path) -> list[Phrase]:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path}: over {_MOST_BYTES // 2**20} MiB; make several packs of it")
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'not a CSV in UTF-8'}") from None
-    if missing := {"id", "text"} - set(reader.fieldnames or ()):
-        raise UserError(f"{path}: no column {min(missing)}; the table has the columns id, text and language")
+    rows = table.rows(path, ("id", "text"), "id, text and language")
     if len(rows) > _MOST:
         raise UserError(f"{path}: {len(rows)} phrases; at most {_MOST} in one pack")
     return rows
