@@ -151,12 +151,18 @@ class _Tables:
         """The fit; None where the likelihood's highest point was not found."""
         from scipy.optimize import minimize
 
-        bounds = [(_NIL, 1e6)] * len(self.names)
-        found = minimize(self.deviance, np.full(len(bounds), 0.3), jac=True, method="L-BFGS-B", bounds=bounds,
+        scale = 10 / len(self.right)  # first steps neither leap nor creep
+        bounds = [(_NIL**0.5, 1e3)] * len(self.names)
+
+        def loss(roots: Real) -> tuple[float, Real]:  # of the shares, by which the deviance bends evenly
+            deviance, slope = self.deviance(roots**2)
+            return scale * deviance, scale * 2 * roots * slope
+
+        found = minimize(loss, np.full(len(bounds), 0.3**0.5), jac=True, method="L-BFGS-B", bounds=bounds,
                          options={"ftol": 1e-12, "gtol": 1e-8, "maxiter": 500})  # fmt: skip
-        shares = np.asarray(found.x)
-        still = np.asarray(found.jac) * shares  # by the logarithm of each share: nil at the best, or at the edge
-        if np.abs(still[shares < bounds[0][1]]).max(initial=0.0) > 1e-2:
+        shares = np.asarray(found.x) ** 2
+        still = np.asarray(found.jac) * found.x / (2 * scale)  # by the logarithm of each share: nil at the best
+        if np.abs(still[found.x < bounds[0][1]]).max(initial=0.0) > 1e-2:
             return None
         state = _Factorised(self, shares)
         ratio = np.append(np.where(shares <= 2 * _NIL, 0.0, shares), 1.0) * state.rest
@@ -165,7 +171,7 @@ class _Tables:
             state.beta,
             state.inverse * state.rest,
             dict(zip((*self.names, "residual"), ratio.tolist(), strict=True)),
-            float(found.fun),
+            float(found.fun) / scale,
             len(self.right),
             listeners,
             items,
@@ -191,10 +197,11 @@ class _Factorised:
         root = np.sqrt(shares)[tables.kind]
         self.root, first, second = root, root[:edge], root[edge:]
         a = tables.a * first.reshape(levels, width, 1) * first.reshape(levels, 1, width) + np.eye(width)
-        self.low_a = np.linalg.cholesky(a)
-        right = np.hstack([tables.b * second, tables.outer_right]) * first[:, None]
-        solved = np.linalg.solve(self.low_a, right.reshape(levels, width, -1)).reshape(edge, -1)
-        self.h, outer = solved[:, : len(second)], solved[:, len(second) :]
+        low_a = np.linalg.cholesky(a)
+        self.up_a: Real = np.linalg.inv(low_a)  # (levels, width, width): small blocks, and many
+        self.h = self.forth(tables.b, first)
+        self.h *= second
+        outer = self.forth(tables.outer_right, first)
         schur = tables.d * np.outer(second, second) + np.eye(len(second)) - self.h.T @ self.h
         self.low_s = np.linalg.cholesky(schur)
         inner = solve_triangular(self.low_s, tables.inner_right * second[:, None] - self.h.T @ outer, lower=True)
@@ -205,31 +212,33 @@ class _Factorised:
         self.beta = self.inverse @ square[:effects, effects]
         left = n - effects
         self.rest = max(float(square[effects, effects] - square[effects, :effects] @ self.beta), 1e-300) / left
-        logs = sum(
-            float(np.log(np.diagonal(low, axis1=-2, axis2=-1)).sum()) for low in (self.low_a, self.low_s, low_x)
-        )
+        logs = sum(float(np.log(np.diagonal(low, axis1=-2, axis2=-1)).sum()) for low in (low_a, self.low_s, low_x))
         self.deviance = 2 * logs + left * (1 + np.log(2 * np.pi * self.rest))
         u_inner = solve_triangular(self.low_s.T, inner, lower=False)
         u_outer = self.back(outer - self.h @ u_inner)
         self.u = np.vstack([u_outer, u_inner])  # Z'V⁻¹ of the right-hand sides, times the roots of the shares
 
+    def forth(self, values: Real, first: Real) -> Real:
+        """Solve the blocks of the outer factor for rows (edge, columns), each times its own of `first`."""
+        levels, width = self.up_a.shape[:2]
+        solved: Real = (self.up_a * first.reshape(levels, 1, width)) @ values.reshape(levels, width, -1)
+        return solved.reshape(levels * width, -1)
+
     def back(self, values: Real) -> Real:
         """Solve the transposed blocks of the outer factor."""
-        levels, width = self.low_a.shape[:2]
-        solved = np.linalg.solve(self.low_a.transpose(0, 2, 1), values.reshape(levels, width, -1))
-        return np.asarray(solved, dtype=np.float64).reshape(levels * width, -1)
+        levels, width = self.up_a.shape[:2]
+        solved: Real = self.up_a.transpose(0, 2, 1) @ values.reshape(levels, width, -1)
+        return solved.reshape(levels * width, -1)
 
     def slope(self) -> Real:
         """Of the deviance, by each share: tr(P ZZ') - y'P ZZ' P y / rest."""
         from scipy.linalg import solve_triangular
 
         tables = self.tables
-        reach = self.back(self.h)
-        alone = np.asarray(np.linalg.inv(self.low_a), dtype=np.float64)
-        of_outer = np.square(alone).sum(axis=1).ravel()
-        of_outer = of_outer + np.square(solve_triangular(self.low_s, reach.T, lower=True)).sum(axis=0)
-        of_inner = np.square(solve_triangular(self.low_s, np.eye(len(self.low_s)), lower=True)).sum(axis=0)
-        diagonal = np.concatenate([of_outer, of_inner])
+        reach, up_s = self.back(self.h), solve_triangular(self.low_s, np.eye(len(self.low_s)), lower=True)
+        whole: Real = up_s.T @ up_s
+        diagonal = np.concatenate([np.square(self.up_a).sum(axis=1).ravel(), np.square(up_s).sum(axis=0)])
+        diagonal[: len(reach)] += np.einsum("ij,ij->i", reach @ whole, reach)
         through_x = np.einsum("ki,ij,kj->k", self.u[:, :-1], self.inverse, self.u[:, :-1])
         through_y = np.square(self.u[:, -1] - self.u[:, :-1] @ self.beta) / self.rest
         return np.bincount(tables.kind, 1 - diagonal - through_x - through_y, len(self.shares)) / self.shares
@@ -256,8 +265,7 @@ class _Factorised:
         tables, edge = self.tables, self.tables.outer.columns.shape[1]
         first, second = self.root[:edge, None], self.root[edge:, None]
         outer, inner = first * (tables.outer.columns.T @ values), second * (tables.inner.columns.T @ values)
-        levels, width = self.low_a.shape[:2]
-        half = np.linalg.solve(self.low_a, outer.reshape(levels, width, -1)).reshape(levels * width, -1)
+        half = self.forth(outer, np.ones(edge))
         u_inner = cho_solve((self.low_s, True), inner - self.h.T @ half)
         u_outer = self.back(half - self.h @ u_inner)
         found: Real = values - tables.outer.columns @ (first * u_outer) - tables.inner.columns @ (second * u_inner)
