@@ -27,6 +27,7 @@ class Collected:
     sealed: bool
     plan_hash: str | None
     elsewhere: int = 0  # answers to other tests: of other clips, other settings, or pilots
+    days: tuple[str, str] | None = None  # on which answers came, the first and the last
 
 
 NOBODY = Collected(0, 0, True, None)
@@ -40,11 +41,11 @@ def collected(recipe: Recipe) -> Collected:
     panel = Panel(recipe, name)
     try:
         rows = [row for row in panel.all() if row.kind == "scored" and row.value]
-        elsewhere = panel.of_other_tests()
+        elsewhere, days = panel.of_other_tests(), panel.days()
     finally:
         panel.close()
     listeners = {row.listener for row in rows}
-    return Collected(len(listeners), len(rows), not seal.unsealings(recipe, name), plan, elsewhere)
+    return Collected(len(listeners), len(rows), not seal.unsealings(recipe, name), plan, elsewhere, days)
 
 
 def ratings(recipe: Recipe) -> Ratings:

@@ -33,6 +33,7 @@ RECORDINGS = "recordings"
 _HEARD_AGAIN = 1.3  # people hear some clips twice
 _TO_ANSWER_S = {"acr": 6.0, "preference": 7.0, "cmos": 8.0, "abx": 7.0, "mushra": 5.0, "mushra_nr": 5.0}
 _HEADPHONES_S, _COMPREHENSION_S = 60.0, 12.0
+_GUESS_S = 10.0  # to answer the closing question; reckoned with where it is not asked too: it makes no other test
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,14 @@ def shaped(recipe: Recipe, key: Key, clips: Mapping[str, Mapping[str, Stimulus]]
         raise UserError(f"evaluate.listen.method: {asked.method} takes 12 systems at most, not {len(bare.systems)}")
     extra = asked.repeats + gold + len(asked.traps)
     each = len(bare.systems) if asked.method in design.SLIDERS else 1
-    before = (_HEADPHONES_S if asked.headphones else 0) + _COMPREHENSION_S * len(asked.comprehension)
+    around = (_HEADPHONES_S if asked.headphones else 0) + _COMPREHENSION_S * len(asked.comprehension)
+    around += _GUESS_S + 2 * _HEARD_AGAIN * max(_longest_s(recipe, row) for row in clips.values())
     trials = design.trials_within(
         bare.symbols,
         list(durations(recipe, clips).values()),
         asked.ratings,
         each,
-        asked.minutes - before / 60,
+        asked.minutes - around / 60,
         extra,
         asked.training,
     )
@@ -219,6 +221,10 @@ def durations(recipe: Recipe, clips: Mapping[str, Mapping[str, Stimulus]]) -> di
             slots = {"acr": 1, "abx": 3}.get(asked.method, 2)
             found[item] = _HEARD_AGAIN * max(longest) * slots + _TO_ANSWER_S[asked.method]
     return found
+
+
+def _longest_s(recipe: Recipe, row: Mapping[str, Stimulus]) -> float:
+    return max(_length_s(recipe, stimulus) for stimulus in row.values())
 
 
 def _length_s(recipe: Recipe, stimulus: Stimulus) -> float:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from recipes.durable import settle
 from recipes.schema import Recipe, UserError
 
 _meta = sa.MetaData()
@@ -246,6 +247,14 @@ class Panel:
         with self._engine.connect() as connection:
             return [Answer(*row) for row in connection.execute(query)]
 
+    def days(self) -> tuple[str, str] | None:
+        """The first and the last day on which somebody answered this test, as ISO dates; None before the first."""
+        query = sa.select(sa.func.min(_answers.c.at), sa.func.max(_answers.c.at))
+        query = query.join(_listeners, _listeners.c.name == _answers.c.listener)
+        with self._engine.connect() as connection:
+            first, last = connection.execute(query.where(_listeners.c.test == self.test)).one()
+        return (first[:10], last[:10]) if first else None
+
     def of_other_tests(self) -> int:
         """How many ratings there are of other tests."""
         query = (
@@ -281,7 +290,7 @@ def _engine(recipe: Recipe) -> sa.Engine:
         path = _file(recipe)
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
-        sa.event.listen(engine, "connect", _durable)
+        sa.event.listen(engine, "connect", lambda connection, _: settle(connection))
         return engine
     try:
         where = sa.make_url(recipe.evaluate.listen.database)
@@ -290,12 +299,6 @@ def _engine(recipe: Recipe) -> sa.Engine:
         return sa.create_engine(where, pool_size=10, max_overflow=20)
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UserError(f"evaluate.listen.database: {' '.join(str(error).split())}") from None
-
-
-def _durable(connection: Any, _: object) -> None:
-    """What is answered survives a power cut, what is deleted is overwritten."""
-    for line in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {line}")
 
 
 def _now() -> str:

@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 from evaluate import design, seal
 from evaluate.listen.course import Incomplete, Step, read
-from evaluate.listen.trials import labels_of, question_of, rows_of, sentence_of
+from evaluate.listen.trials import kind_of, labels_of, question_of, rows_of, sentence_of
 from evaluate.listen.visit import PAGES, Running
 from evaluate.panel import Answer, Listener
 from recipes.command import next_command, run
@@ -43,6 +43,8 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
             place = export(running, count, arguments.language, arguments.prefix)
             print(f"{place}: tasks.json and config.xml for {count} listeners, and their clips")
             print("give each annotator the tasks of one number (filter by `listener`), sorted by `place`")
+            if (place / "closing.json").is_file():
+                print("and then its task of a second project (closing.json, closing.xml): the last question")
             return
         if arguments.file is None:
             raise UserError("--file: name what Label Studio exported")
@@ -55,38 +57,48 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
 
 
 def export(running: Running, listeners: int, language: str, prefix: str) -> Path:
-    """Write what Label Studio needs for so many listeners. The same again writes the same."""
+    """Write what Label Studio needs for so many listeners. The same again writes the same.
+
+    The closing question is a project of its own, for after the other: `closing.json` and `closing.xml`.
+    """
     folder = seal.folder(running.recipe, running.blind.name) / "label_studio"
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    tasks = []
-    for number in range(listeners):
-        for place, step in _trials(running, _numbered(number)):
-            data: dict[str, Any] = {"listener": number, "place": place, "text": sentence_of(running, step)[0]}
-            for slot, label in enumerate(_names(step)):
-                token = running.named("studio", number, place, slot)
-                (folder / "clips" / f"{token}.wav").write_bytes(running.sounds.sent(step.sounds, slot, token))
-                data[f"clip_{label.lower()}"] = f"{prefix}{token}.wav"
-            tasks.append({"data": data})
-    write_text(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1))
-    write_text(folder / "config.xml", interface(running, language))
+    for name, config, some in (("tasks", "config", _trials), ("closing", "closing", _closing)):
+        found = [(number, *row) for number in range(listeners) for row in some(running, _numbered(number))]
+        for unused in (f"{name}.json", f"{config}.xml") if not found else ():  # of an earlier choice
+            (folder / unused).unlink(missing_ok=True)
+        if found:
+            tasks = [_task(running, folder / "clips", prefix, *row) for row in found]
+            write_text(folder / f"{name}.json", json.dumps(tasks, ensure_ascii=False, indent=1))
+            write_text(folder / f"{config}.xml", interface(running, found[0][2], language))
     return folder
 
 
-def interface(running: Running, language: str) -> str:
-    """The labelling interface, in a language of the pages."""
-    t, method = strings(language, PAGES), running.settings.method
-    step = next(step for _, step in _trials(running, _numbered(0)))
-    question, lead = question_of(method, t)
-    lines = ["<View>", f"  <Header value={quoteattr(question)}/>", '  <Text name="text" value="$text"/>']
+def _task(running: Running, clips: Path, prefix: str, number: int, place: int, step: Step) -> dict[str, Any]:
+    """A step of a listener; its clips are written."""
+    data: dict[str, Any] = {"listener": number, "place": place, "text": sentence_of(running, step)[0]}
+    for slot, label in enumerate(_names(step)):
+        token = running.named("studio", number, place, slot)
+        (clips / f"{token}.wav").write_bytes(running.sounds.sent(step.sounds, slot, token))
+        data[f"clip_{label.lower()}"] = f"{prefix}{token}.wav"
+    return {"data": data}
+
+
+def interface(running: Running, step: Step, language: str) -> str:
+    """The labelling interface for steps like this one, in a language of the pages."""
+    t, kind = strings(language, PAGES), kind_of(running, step)
+    question, lead = question_of(kind, t)
+    lines = ["<View>", f"  <Header value={quoteattr(question)}/>"]
+    lines += ['  <Text name="text" value="$text"/>'] if step.is_trial else []
     lines.append(f"  <Header value={quoteattr(lead)} size='5'/>")
     for label in _names(step):
         lines.append(f"  <Header value={quoteattr(t['reference'] if label == 'R' else label)} size='4'/>")
         lines.append(f'  <Audio name="{label.lower()}" value="$clip_{label.lower()}"/>')
-        if method in design.SLIDERS and label != "R":
+        if kind in design.SLIDERS and label != "R":
             lines.append(f'  <Number name="slider_{label.lower()}" toName="{label.lower()}" min="0" max="100"/>')
-    if method not in design.SLIDERS:
+    if kind not in design.SLIDERS:
         lines.append('  <Choices name="choice" toName="a" choice="single" required="true">')
-        for row in rows_of(running, method, step, t):
+        for row in rows_of(running, kind, step, t):
             said = row.text.replace("{it}", row.letter)
             lines.append(f'    <Choice value={quoteattr(said)} alias="{row.value}"/>')
         lines.append("  </Choices>")
@@ -106,6 +118,11 @@ def _trials(running: Running, listener: Listener) -> list[tuple[int, Step]]:
     """The trials of a listener with their places, without training and without checks that need this app."""
     steps = enumerate(running.way(listener))
     return [(place, step) for place, step in steps if step.is_trial and step.kind != "training"]
+
+
+def _closing(running: Running, listener: Listener) -> list[tuple[int, Step]]:
+    """The closing question of a listener, with its place; none where it is not asked."""
+    return [(place, step) for place, step in enumerate(running.way(listener)) if step.kind == "guess"]
 
 
 # ---------------------------------------------------------------- and back
@@ -133,7 +150,7 @@ def bring(running: Running, path: Path) -> int:
         listener = known.get(number) or _enrolled(running, number, people[number])
         if listener.name != _pseudonym(running, number, people[number]):
             raise UserError(f"{path}: number {number} is taken by a listener of evaluate.listen")
-        steps = dict(_trials(running, listener))
+        steps = dict(_trials(running, listener) + _closing(running, listener))
         for _, place, _, result in (row for row in rows if row[0] == number):
             added += running.panel.add(_answer(path, steps, place, listener, result))
     return added

@@ -728,10 +728,21 @@ System = Annotated[
 ]
 
 
-class Report(Section):
-    """The report of an evaluation."""
+ReportLanguage = Literal["en", "fr", "ar"]
+_Sentence = Annotated[str, Field(min_length=1, max_length=2000)]
+# What the team says in the report, in one language or by language.
+Stated = _Sentence | Annotated[dict[ReportLanguage, _Sentence], Field(min_length=1)]
 
-    languages: list[Literal["en", "fr", "ar"]] = Field(["en", "fr", "ar"], min_length=1)  # a page each; first: main
+
+class Report(Section):
+    """The report of an evaluation, and what of its listening test only the team knows. Where that is null, the report
+    says that it is not stated (ITU-T P.808 and ITU-R BS.1534-3 ask for it)."""
+
+    languages: list[ReportLanguage] = Field(["en", "fr", "ar"], min_length=1)  # a page each; first: main
+    recruitment: Stated | None = None  # how listeners were found, and who could take part
+    pay: Stated | None = None  # what they were given for it
+    instructions: Stated | None = None  # what they were told beside the sentences of the pages
+    conditions: Stated | None = None  # where and how they listened, as far as it is known
 
 
 class Gates(Section):

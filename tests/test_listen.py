@@ -687,6 +687,33 @@ def test_the_closing_question_makes_no_other_test(tmp_path: Path) -> None:
     assert len(names) == 1
 
 
+def test_the_closing_question_is_within_the_minutes_of_a_listener(tmp_path: Path) -> None:
+    """Trials fill what the question leaves: it takes ten seconds and two of the longest clips, heard 1.3 times."""
+    recipe = made(tmp_path, method="acr", guess=True, minutes=1)
+    found = blind.current(recipe)
+    longest = sorted(blind.durations(recipe, found.clips).values(), reverse=True)
+    asked = 10 + 2 * (longest[0] - 6)
+    assert found.shape.trials == 6 and asked + sum(longest) <= 60
+    tight = (asked + sum(longest[:3]) + 1) / 60
+    shorter = recipe.evaluate.listen.model_copy(update={"minutes": tight})
+    changed = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"listen": shorter})})
+    assert blind.current(changed).shape.trials == 3
+    changed.evaluate.listen.__dict__["minutes"] = tight - 2 / 60
+    with pytest.raises(UserError, match="must hold them"):
+        blind.current(changed)
+
+
+def test_the_days_on_which_answers_came_are_known(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    with panel(recipe) as found:
+        assert found.days() is None
+    finish(client := browser(recipe), begin(client))
+    with panel(recipe) as found:
+        first, last = found.days() or ("", "")
+    assert first == last and re.fullmatch(r"\d{4}-\d\d-\d\d", first)
+    assert answers.collected(recipe).days == (first, last)
+
+
 def test_whoever_hears_the_quietest_tone_wears_headphones_and_nobody_is_excluded_for_it(tmp_path: Path) -> None:
     recipe = made(tmp_path, headphones=True)
     right, wrong, skipped = (browser(recipe) for _ in range(3))

@@ -69,6 +69,42 @@ def test_sliders_come_back_each_to_its_system(tmp_path: Path) -> None:
     running.close()
 
 
+def test_the_closing_question_is_a_second_project_and_comes_back(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="preference", guess=True)
+    running, folder = exported(recipe, tmp_path)
+    tasks = json.loads((folder / "closing.json").read_text(encoding="utf-8"))
+    trials = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    assert [task["data"]["listener"] for task in tasks] == [0, 1]
+    assert all(task["data"]["place"] > max(one["data"]["place"] for one in trials) for task in tasks)
+    root = ElementTree.parse(folder / "closing.xml")
+    assert [choice.get("alias") for choice in root.findall(".//Choice")] == ["-1", "1", "0"]
+    assert not root.findall(".//Text") and not SECRETS.findall((folder / "closing.xml").read_text(encoding="utf-8"))
+    for task in tasks:
+        assert all(
+            (folder / "clips" / task["data"][clip].rpartition("/")[2]).is_file() for clip in ("clip_a", "clip_b")
+        )
+        task["annotations"] = [
+            {
+                "completed_by": 100 + task["data"]["listener"],
+                "result": [{"from_name": "choice", "value": {"choices": ["0"]}}],
+            }
+        ]
+    path = folder / "answered.json"
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    assert studio.bring(running, annotated(folder, {"choice": {"choices": ["1"]}})) == len(trials)
+    assert studio.bring(running, path) == 2
+    unseal.main(recipe)
+    assert [person.checks["guess"] for person in ratings(recipe).people] == ["not_run", "not_run"]
+    running.close()
+
+
+def test_without_a_closing_question_there_is_no_second_project(tmp_path: Path) -> None:
+    exported(made(tmp_path, method="preference", guess=True), tmp_path)[0].close()
+    running, folder = exported(made(tmp_path, method="preference"), tmp_path)
+    running.close()
+    assert not [*folder.glob("closing.*")] and (folder / "tasks.json").is_file()
+
+
 def test_what_is_no_answer_of_this_test_is_refused_in_one_line(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="acr")
     running, folder = exported(recipe, tmp_path)

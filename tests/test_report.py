@@ -71,7 +71,7 @@ def said(content: Contents, language: Any = "en") -> str:
 
 def bare(text: str) -> str:
     """Without what only keeps directions apart."""
-    return re.sub("[\u2066\u2069]", "", text)
+    return re.sub("[\u2066\u2068\u2069]", "", text)
 
 
 # ---------------------------------------------------------------- the first paragraph
@@ -203,7 +203,62 @@ def test_how_few_people_said_something_of_themselves_is_not_told() -> None:
     content = found(rated(9, 6))
     shown = " ".join(line for _, lines in tables.done(content, Words("en")) for line in lines)
     assert "female 5 · male fewer than 5" in shown and "18-29 fewer than 5" in shown
-    assert "how listeners were found and what they were paid" in shown
+
+
+# ---------------------------------------------------------------- what no figure tells
+
+
+def stated_rows(language: Any = "en", days: tuple[str, str] | None = None, **said: Any) -> dict[str, list[str]]:
+    """What the report says of who was asked and how, by row."""
+    report = RECIPE.evaluate.report.model_copy(update=said)
+    recipe = RECIPE.model_copy(update={"evaluate": RECIPE.evaluate.model_copy(update={"report": report})})
+    content = found(rated(12, 6), recipe=recipe)
+    content = replace(content, heard=replace(content.heard, days=days))
+    return {name: [bare(line) for line in lines] for name, lines in tables.done(content, Words(language))}
+
+
+def test_what_nobody_stated_is_not_stated() -> None:
+    rows = stated_rows()
+    for name in (
+        "how listeners were found",
+        "what they were given",
+        "where and how they listened",
+        "days of the test",
+    ):
+        assert rows[name] == ["not stated"]
+    assert stated_rows("ar")["كيف وُجد المستمعون"] == ["غير مذكور"]
+
+
+def test_what_the_recipe_states_is_said_in_the_language_of_the_page_where_it_is_given() -> None:
+    asked = {"fr": "Par affiches à la faculté d'Agadir.", "ar": "عن طريق ملصقات في كلية أكادير."}
+    assert stated_rows("fr", recruitment=asked)["comment les auditeurs ont été trouvés"] == [asked["fr"]]
+    assert stated_rows("ar", recruitment=asked)["كيف وُجد المستمعون"] == [asked["ar"]]
+    assert stated_rows("en", recruitment=asked)["how listeners were found"] == [asked["fr"]]
+    assert stated_rows("ar", pay="50 MAD")["ما قُدِّم لهم"] == ["50 MAD"]
+
+
+def test_what_the_pages_asked_is_given_word_for_word_in_each_of_their_languages() -> None:
+    lines = stated_rows()["what the pages told and asked them"]
+    assert [line.partition(":")[0] for line in lines] == ["الدارجة", "ⵜⴰⵎⴰⵣⵉⵖⵜ", "Tamaziɣt", "Français", "English"]
+    english = lines[-1]
+    assert "Which one do you prefer?" in english and "20 minutes at most" in english
+    assert english.endswith("Clip A / Clip B / No difference")
+
+
+def test_devices_and_days_of_the_test_are_told_and_few_people_are_not() -> None:
+    devices = {f"l{n:04}": "earphones" if n < 6 else "phone" for n in range(7)}
+    ratings = rated(12, 6)
+    people = [replace(one, facts=one.facts | _device(devices.get(one.listener))) for one in ratings.people]
+    content = found(replace(ratings, people=people))
+    content = replace(content, heard=replace(content.heard, days=("2026-11-02", "2026-11-09")))
+    rows = dict(tables.done(content, Words("en")))
+    assert rows["what they listened with"] == ["earphones 6 · the phone's loudspeaker fewer than 5 · not stated 5"]
+    assert rows["days of the test"] == ["answers came from 2026-11-02 to 2026-11-09"]
+    assert content.json()["listening"]["stated"]["days"] == ("2026-11-02", "2026-11-09")
+
+
+def _device(name: str | None) -> dict[str, str]:
+    return {"device": name} if name else {}
 
 
 # ---------------------------------------------------------------- files

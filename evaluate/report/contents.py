@@ -8,6 +8,7 @@ from evaluate import bias, gates, results
 from evaluate.bias import FACTORS, Bias
 from evaluate.findings import Findings, analyse
 from evaluate.gates import Gate
+from evaluate.report import stated
 from evaluate.report.heard import Heard, heard
 from evaluate.results import Results
 from evaluate.statistics import Figure
@@ -44,6 +45,7 @@ class Contents:
                 "listeners": self.heard.listeners,
                 "answers": self.heard.answers,
                 "of_earlier_renderings": self.heard.earlier,
+                "stated": stated.json(self.recipe, self.heard),
                 "tests": [asdict(one) | {"robust": one.robust} for one in self.tests],
             },
             "bias": [asdict(one) for one in self.bias],

@@ -18,6 +18,7 @@ class Heard:
     listeners: int = 0
     answers: int = 0
     earlier: int = 0  # answers to other renderings, other settings, or pilots
+    days: tuple[str, str] | None = None  # on which answers came, the first and the last
 
 
 def heard(recipe: Recipe) -> Heard:
@@ -35,5 +36,5 @@ def heard(recipe: Recipe) -> Heard:
     if not there.answers:
         return Heard("none", earlier=there.elsewhere)
     if there.sealed:
-        return Heard("sealed", [], there.listeners, there.answers, there.elsewhere)
-    return Heard("open", [ratings(recipe)], there.listeners, there.answers, there.elsewhere)
+        return Heard("sealed", [], there.listeners, there.answers, there.elsewhere, there.days)
+    return Heard("open", [ratings(recipe)], there.listeners, there.answers, there.elsewhere, there.days)

@@ -7,6 +7,7 @@ from evaluate.bias import Bias, Gap
 from evaluate.findings import Confirmation, Difference, Findings
 from evaluate.gates import Gate
 from evaluate.metrics import METRICS
+from evaluate.report import stated
 from evaluate.report.contents import Contents
 from evaluate.report.lead import gap_measure, measure, plain
 from evaluate.report.words import Words
@@ -281,7 +282,7 @@ def _listened(found: Contents, test: Findings, say: Words) -> list[tuple[str, li
         (say("f_plan"), [say.isolated(test.plan_hash) if test.plan_hash else say("f_no_plan")]),
         (say("f_model"), [say("differences_note")]),
         (say("f_missing"), [say("f_missing_text")]),
-        (say("f_by_hand"), [say("f_by_hand_text")]),
+        *stated.rows(found.recipe, found.heard, test, fewest, say),
     ]
 
 

@@ -15,7 +15,7 @@ from evaluate.bias import CELL, Gap
 
 Language = Literal["en", "fr", "ar"]
 NAMES: dict[Language, str] = {"en": "English", "fr": "Français", "ar": "العربية"}
-_ISOLATE, _END = "\u2066", "\u2069"
+_ISOLATE, _OWN, _END = "\u2066", "\u2068", "\u2069"
 
 
 @cache
@@ -46,6 +46,10 @@ class Words:
     def isolated(self, text: str) -> str:
         """Left-to-right text that keeps its own order within a sentence."""
         return f"{_ISOLATE}{text}{_END}" if self.language == "ar" else text
+
+    def as_it_is(self, text: str) -> str:
+        """Text of whichever language, in its own direction."""
+        return f"{_OWN}{text}{_END}"
 
     # ---------------------------------------------------------------- numbers
 

@@ -1,0 +1,60 @@
+"""What has to be reported of a listening test and no figure tells: who was asked, and how, when, and what with.
+
+ITU-T P.808 (06/2021) and ITU-R BS.1534-3, section 10, ask for it. What the recipe does not say is "not stated": a
+report does not fall silent about what nobody wrote down.
+"""
+
+from typing import Any
+
+from evaluate.findings import Findings
+from evaluate.listen.told import instructions
+from evaluate.report.heard import Heard
+from evaluate.report.words import Words
+from recipes.schema import Recipe, Stated
+from web.page import strings
+
+KEYS = ("recruitment", "pay", "instructions", "conditions")
+
+
+def rows(recipe: Recipe, heard: Heard, test: Findings, fewest: int, say: Words) -> list[tuple[str, list[str]]]:
+    """Rows of the report: a name and its lines. `fewest`: people below which no count is given."""
+    said = [(say(f"f_{key}"), [told(getattr(recipe.evaluate.report, key), say)]) for key in KEYS]
+    first, last = (say.isolated(day) for day in heard.days or ("", ""))
+    return [
+        *said,
+        (say("f_pages"), [say.as_it_is(line) for line in pages(recipe)]),
+        (say("f_devices"), [devices(test, fewest, say)]),
+        (say("f_days"), [say("f_days_text", first=first, last=last) if heard.days else say("not_stated")]),
+    ]
+
+
+def told(stated: Stated | None, say: Words) -> str:
+    """What the recipe says, in the page's language where it is given in it, else in the first that is."""
+    if stated is None:
+        return say("not_stated")
+    if isinstance(stated, str):
+        return say.as_it_is(stated)
+    return say.as_it_is(stated.get(say.language) or next(iter(stated.values())))
+
+
+def pages(recipe: Recipe) -> list[str]:
+    """What the pages say, a line for each of their languages."""
+    asked = recipe.evaluate.listen
+    return [f"{strings(one)['name']}: {' · '.join(instructions(asked, one))}" for one in asked.languages]
+
+
+def devices(test: Findings, fewest: int, say: Words) -> str:
+    """What people listened with, as far as they said it."""
+    counts = test.facts.get("device", {})
+    silent = test.listeners - sum(counts.values())
+    parts = [(say(f"device_{device}"), count) for device, count in counts.items()]
+    parts += [(say("not_stated"), silent)] if silent else []
+    few = say("fewer_than", n=say.count(fewest))
+    return " · ".join(f"{name} {say.count(count) if count >= fewest else few}" for name, count in parts)
+
+
+def json(recipe: Recipe, heard: Heard) -> dict[str, Any]:
+    """The same for programs; null is what nobody stated."""
+    stated = {key: getattr(recipe.evaluate.report, key) for key in KEYS}
+    asked = recipe.evaluate.listen
+    return {**stated, "pages": {one: instructions(asked, one) for one in asked.languages}, "days": heard.days}
