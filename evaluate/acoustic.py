@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.adapter import log_mel, pitch, stretches_of_speech
+from train.adapter import log_mel, steady_pitch, stretches_of_speech
 
 _CEPSTRA = 13  # of them, the first (the level) left out
 _MIN_PAUSE_S = 0.2
@@ -40,12 +40,12 @@ class Pace:
 def distance(samples: Samples, reference: Samples, rate_hz: int) -> Distance:
     """Distances between two clips, float32 (n,) and (m,), their frames aligned by their cepstra.
 
-    The level of either does not matter. F0 is that of YIN, in cents; energy is that of mel frames.
+    The level of either does not matter. F0 is that of pYIN, in cents; energy is that of mel frames.
     """
     sides = [one * np.float32(_RMS / max(float(np.sqrt(np.mean(one**2))), 1e-9)) for one in (samples, reference)]
     mels = [log_mel(one, rate_hz).astype(np.float64) for one in sides]
     ours, theirs = aligned(*map(cepstra, mels))
-    octaves = pitch(sides[0], rate_hz)[ours] - pitch(sides[1], rate_hz)[theirs]
+    octaves = steady_pitch(sides[0], rate_hz)[ours] - steady_pitch(sides[1], rate_hz)[theirs]
     both = octaves[~np.isnan(octaves)]
     levels = loudness_db(mels[0])[ours] - loudness_db(mels[1])[theirs]
     return Distance(

@@ -17,8 +17,9 @@ from evaluate.systems import Item, Rendered
 from recipes.records import Language
 from recipes.schema import UserError, load
 from tests import tiny
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED, needs_shared
 from tests.test_systems import evaluated
+from train.adapter import pitch, resampled, steady_pitch
 
 RECIPE = load(ROOT / "recipes" / "demo.yaml")
 
@@ -144,6 +145,56 @@ def test_a_clip_is_at_no_distance_from_itself_whatever_its_level() -> None:
 def test_a_fifth_is_seven_hundred_cents() -> None:
     found = acoustic.distance(voice(f0=150.0), voice(f0=100.0), 16_000)
     assert found.f0_cents == pytest.approx(702, abs=20)
+
+
+def gliding(low_hz: float, high_hz: float, second: float = 1.0, seconds: float = 1.0) -> np.ndarray:
+    """A vowel whose pitch glides, as octaves do: float32 (n,). `second`: its second harmonic over its first."""
+    hz = np.geomspace(low_hz, high_hz, int(16_000 * seconds))
+    phase = 2 * np.pi * np.cumsum(hz) / 16_000
+    sound = np.sin(phase) + second * np.sin(2 * phase) + 0.3 * np.sin(3 * phase)
+    return np.float32(0.2 * sound / np.abs(sound).max())
+
+
+@pytest.mark.parametrize("second", [0.2, 1.0, 4.0])
+def test_pitch_follows_a_glide_whatever_the_second_harmonic(second: float) -> None:
+    found = steady_pitch(gliding(100, 300, second), 16_000)
+    true = np.linspace(np.log2(100 / 150), np.log2(2), len(found))
+    known = ~np.isnan(found)
+    assert known.mean() > 0.9 and np.abs(found - true)[known].max() < 1 / 12  # a semitone
+
+
+def test_a_strong_second_harmonic_does_not_change_the_distance_between_pitches() -> None:
+    found = acoustic.distance(gliding(150, 150, 4.0), gliding(100, 100, 4.0), 16_000)
+    assert found.f0_cents == pytest.approx(702, abs=20)
+
+
+def test_noise_and_silence_have_no_pitch() -> None:
+    for clip in (np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32), np.zeros(16_000, np.float32)):
+        assert np.isnan(steady_pitch(clip, 16_000)).mean() > 0.9
+
+
+@needs_shared("data/tamazight_speech")
+@pytest.mark.real
+def test_on_real_voices_the_pitch_does_not_leap_by_octaves() -> None:
+    """From frame to frame (16 ms) no voice rises or falls by five semitones; YIN's does in one of twenty frames."""
+    clips = sorted((SHARED / "data" / "tamazight_speech").rglob("*.mp3"))[:8]
+    leaps: dict[str, list[float]] = {"yin": [], "pyin": []}
+    for path in clips:
+        samples, rate_hz = soundfile.read(path, dtype="float32")
+        for name, pitch_of in (("yin", pitch), ("pyin", steady_pitch)):
+            steps = np.abs(np.diff(pitch_of(samples, rate_hz)))
+            leaps[name] += (steps[~np.isnan(steps)] > 5 / 12).tolist()
+    assert np.mean(leaps["pyin"]) < 0.002 < 0.01 < np.mean(leaps["yin"])
+
+
+@needs_shared("data/tamazight_speech")
+@pytest.mark.real
+def test_a_real_voice_that_is_raised_is_as_far_from_itself_as_it_was_raised() -> None:
+    """Played faster by three semitones, everything is 300 cents higher."""
+    path = sorted((SHARED / "data" / "tamazight_speech").rglob("*.mp3"))[0]
+    samples, rate_hz = soundfile.read(path, dtype="float32")
+    faster = resampled(samples, rate_hz, round(rate_hz / 2 ** (3 / 12)))
+    assert acoustic.distance(faster, samples, rate_hz).f0_cents == pytest.approx(300, abs=60)
 
 
 def test_mel_cepstral_distortion_of_a_ripple_is_its_level_in_decibel() -> None:

@@ -71,6 +71,7 @@ __all__ = [
     "save",
     "signature",
     "sources",
+    "steady_pitch",
     "stretches_of_speech",
     "tolerant",
     "voice_of",
@@ -215,6 +216,13 @@ def pitch(samples: Samples, rate_hz: int) -> Samples:
     from train import speech
 
     return speech.pitch(resampled(samples, rate_hz, speech.Front().rate_hz), speech.Front())
+
+
+def steady_pitch(samples: Samples, rate_hz: int) -> Samples:
+    """The same without leaps by an octave, and slower: float32 (frames,); see `train.speech.steady_pitch`."""
+    from train import speech
+
+    return speech.steady_pitch(resampled(samples, rate_hz, speech.Front().rate_hz), speech.Front())
 
 
 def log_mel(samples: Samples, rate_hz: int) -> Samples:
