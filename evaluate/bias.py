@@ -5,6 +5,9 @@ its own figure less that of everybody else who is shown. The intervals of all ga
 (Bonferroni): looking at twenty groups finds no group by chance more often than looking at one.
 Groups of fewer than `min_cell` people are not shown, for they would be about persons. A gap that is not found is no
 proof that there is none; how large it may still be is what its interval says.
+
+Beside each gap stands the same drawn towards none, as far as it may be noise (partial pooling over the groups of a
+table); by it the worst group is found, so that a small group is not named for its noise.
 """
 
 from collections import defaultdict
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 
 from evaluate.ratings import Ratings
 from evaluate.statistics.outcome import numbered
+from evaluate.statistics.shrinkage import shrunken
 
 FACTORS = ("dialect", "gender", "age_band")
 CELL = "dialect × gender × age_band"
@@ -55,6 +59,7 @@ class Gap:
     high: float | None
     worse: float | None = None  # the gap, turned so that above 0 is worse for the group
     surely: Literal["worse", "better"] | None = None
+    shrunken: float | None = None  # the gap after partial pooling; None without an interval
 
     @property
     def hidden(self) -> bool:
@@ -63,7 +68,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Bias:
-    """All gaps of an evaluation; and for each system the group that is worst off, where any can be told."""
+    """All gaps of an evaluation; and for each system the group that is worst off, where gaps are more than noise."""
 
     metric: Metric
     gaps: list[Gap]
@@ -145,11 +150,16 @@ def _bias(metric: Metric, rows: Sequence[Observation], min_cell: int, seed: int)
             gaps += _table(mine, kind, factor, bad, min_cell, seed)
     worst: dict[str, Gap] = {}
     for gap in gaps:
-        if gap.worse is not None and gap.worse > 0:
+        if gap.worse is not None and gap.worse > 0 and gap.shrunken != 0:
             before = worst.get(gap.system)
-            if before is None or (gap.surely == "worse", gap.worse) > (before.surely == "worse", before.worse or 0):
+            if before is None or _rank(gap) > _rank(before):
                 worst[gap.system] = gap
     return Bias(metric, gaps, worst, min_cell)
+
+
+def _rank(gap: Gap) -> tuple[bool, float, float]:
+    """Who is worst off: whoever surely is, then by the shrunken gap, then by the gap as it was found."""
+    return gap.surely == "worse", abs(gap.shrunken or 0.0), gap.worse or 0.0
 
 
 def _table(rows: Sequence[Observation], kind: Kind, factor: str, bad: float, min_cell: int, seed: int) -> list[Gap]:
@@ -188,7 +198,14 @@ def _table(rows: Sequence[Observation], kind: Kind, factor: str, bad: float, min
             fewest = min(people[group], rest)
             one = _against(one, float(alone[place]), float(spreads[place]), fewest, len(shown), bad)
         found.append(one)
-    return found + hidden
+    return _pooled(found, spreads) + hidden
+
+
+def _pooled(gaps: list[Gap], spreads: NDArray[np.float64]) -> list[Gap]:
+    """Gaps with their shrunken values, where they have an interval. `spreads`: their standard errors."""
+    known = [place for place, gap in enumerate(gaps) if gap.gap is not None and gap.low is not None]
+    values = dict(zip(known, shrunken([gaps[n].gap or 0.0 for n in known], spreads[known]).tolist(), strict=True))
+    return [replace(gap, shrunken=values.get(place)) for place, gap in enumerate(gaps)]
 
 
 def _against(one: Gap, others: float, se: float, people: int, groups: int, bad: float) -> Gap:

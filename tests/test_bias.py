@@ -9,6 +9,7 @@ from evaluate.bias import CELL, Bias, of_errors, of_ratings
 from evaluate.gates import gates
 from evaluate.ratings import Person, Ratings
 from evaluate.statistics import Figure
+from evaluate.statistics.shrinkage import shrunken, spread
 from recipes.schema import Gates
 from tests.panels import rated
 
@@ -134,3 +135,52 @@ def test_a_gap_beyond_the_limit_fails_and_names_its_group() -> None:
     (unknown,) = gates(Gates(max_gap=0.01), None, None, of_errors(*errors(45, 2), 5, 1))
     assert unknown.verdict == "not shown"
     assert gates(Gates(), None, None, bias) == []
+
+
+# ---------------------------------------------------------------- partial pooling
+
+
+def test_with_like_errors_shrinking_is_the_rule_of_james_and_stein() -> None:
+    """1 - k s² / Σ d², never below nil: k gaps d with one standard error s."""
+    gaps = np.array([0.5, -0.2, 0.9, -1.2])
+    assert shrunken(gaps, [0.4] * 4) == pytest.approx(gaps * (1 - 4 * 0.16 / np.sum(gaps**2)))
+    assert shrunken(gaps, [1.0] * 4).tolist() == [0, 0, 0, 0]  # they differ no more than noise does
+    assert shrunken([], []).tolist() == []
+
+
+def test_simulated_gaps_are_nearer_to_the_truth_after_shrinking_and_their_spread_is_found() -> None:
+    """True gaps with a spread of 0.3 in groups of unlike sizes: the error falls, most of all of the small."""
+    draw = np.random.default_rng(3)
+    se = np.array([0.1] * 6 + [0.6] * 6)
+    raw, pooled, spreads = [], [], []
+    for _ in range(400):
+        true = draw.normal(0, 0.3, 12)
+        seen = true + draw.normal(0, se)
+        raw.append((seen - true) ** 2)
+        pooled.append((shrunken(seen, se) - true) ** 2)
+        spreads.append(spread(seen, se))
+    assert np.mean(spreads) == pytest.approx(0.09, rel=0.15)
+    small, large = slice(6, 12), slice(0, 6)
+    assert np.mean(pooled, axis=0)[small].mean() < 0.4 * np.mean(raw, axis=0)[small].mean()
+    assert np.mean(pooled, axis=0)[large].mean() < np.mean(raw, axis=0)[large].mean()
+
+
+def test_a_small_group_does_not_make_the_headline_by_its_noise() -> None:
+    """Only the 60 speakers of Rif are worse off, a little; those of Atlas and Figuig, five each, often look worst."""
+    raw, pooled = [], []
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        rows: list[Row] = []
+        facts = {}
+        for dialect, people, worse in (("Sous", 60, 0.0), ("Rif", 60, 0.03), ("Atlas", 5, 0.0), ("Figuig", 5, 0.0)):
+            for one in range(people):
+                who = f"{dialect}{one}"
+                facts[who] = {"dialect": dialect}
+                rate = np.clip(0.2 + worse + draw.normal(0, 0.08), 0.01, 0.9)
+                rows += [("adapter", who, f"{who} {n}", float(draw.binomial(40, rate)), 40.0) for n in range(6)]
+        found = of_errors(rows, facts, min_cell=5, seed=1)
+        raw.append(max(found.gaps, key=lambda one: one.worse or 0).group)
+        pooled.append(found.worst["adapter"].group if found.worst else "nobody")
+    assert raw.count("Atlas") + raw.count("Figuig") >= 6
+    assert pooled.count("Atlas") + pooled.count("Figuig") <= 2
+    assert pooled.count("Rif") >= raw.count("Rif")

@@ -86,7 +86,7 @@ def test_the_first_paragraph_says_who_is_better_by_how_much_how_sure_and_for_who
     assert first.startswith(f"Listeners found the adapted system better than the base model: {by}. ")
     assert f"That is from {primary.n} answers by 24 listeners on 20 sentences." in first
     assert "No plan was fixed before the test" in first
-    assert "No group was found to be surely worse off; the largest gap is that of" in first
+    assert "No group was found to be surely worse off; the gap that stands out most is that of" in first
     assert second.startswith("The adapted system makes fewer errors than the base model: 30.0 wrong characters fewer")
 
 

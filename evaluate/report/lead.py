@@ -148,6 +148,8 @@ def rate(figure: Figure, say: Words) -> str:
 def bias(found: Contents, say: Words) -> list[str]:
     """The adapter's worst group: by ear where people listened, else by errors."""
     told = [(one, one.worst["adapter"]) for one in found.bias if "adapter" in one.worst]
+    if not told and any(gap.gap is not None for one in found.bias for gap in one.of("adapter")):
+        return [say("worse_nobody")]
     if not told:
         return [say("worse_unknown", n=say.count(found.recipe.evaluate.gates.min_cell))]
     table, worst = max(told, key=lambda pair: pair[1].surely == "worse")

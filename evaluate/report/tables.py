@@ -218,6 +218,7 @@ def _cell(gap: Gap, most: float, scale: float, digits: int, say: Words) -> dict[
         "value": say.number((gap.value or 0) * scale, digits),
         "gap": say.number((gap.gap or 0) * scale, digits, sign=True) if known else "",
         "span": say.span(gap.low, gap.high, digits, scale) if gap.low is not None else "",
+        "pooled": say.number(gap.shrunken * scale, digits, sign=True) if gap.shrunken is not None else "",
         "tint": round((gap.worse or 0) / most, 2),
         "mark": {"worse": "▲", "better": "▼", None: ""}[gap.surely],
     }
