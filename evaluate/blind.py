@@ -13,7 +13,7 @@ from typing import Any
 from evaluate import design, seal, stimuli
 from evaluate.seal import Key
 from evaluate.stimuli import Stimulus
-from recipes.schema import Listen, Recipe, UserError
+from recipes.schema import Listen, Picture, Recipe, UserError
 
 # What may change without making another test of it.
 _OUTSIDE = {
@@ -122,7 +122,16 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     for kind in ("traps", "comprehension"):
         for row, made in zip(asked[kind], getattr(recipe.evaluate.listen, kind), strict=True):
             row["audio"] = hashlib.sha256(_bytes(made.audio, kind)).hexdigest()
+    for row, question in zip(asked["comprehension"], recipe.evaluate.listen.comprehension, strict=True):
+        row["choices"] = [_choice(one) for one in question.choices]
     return asked
+
+
+def _choice(one: str | Picture) -> str | dict[str, str | None]:
+    """A choice as what is seen: other words for the same picture make no other test."""
+    if isinstance(one, str):
+        return one
+    return {"picture": hashlib.sha256(_bytes(one.picture, "comprehension")).hexdigest(), "text": one.text}
 
 
 def _bytes(path: Path, key: str) -> bytes:

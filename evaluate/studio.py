@@ -98,7 +98,7 @@ def interface(running: Running, step: Step, language: str) -> str:
             lines.append(f'  <Number name="slider_{label.lower()}" toName="{label.lower()}" min="0" max="100"/>')
     if kind not in design.SLIDERS:
         lines.append('  <Choices name="choice" toName="a" choice="single" required="true">')
-        for row in rows_of(running, kind, step, t):
+        for row in rows_of(kind, step, t):
             said = row.text.replace("{it}", row.letter)
             lines.append(f'    <Choice value={quoteattr(said)} alias="{row.value}"/>')
         lines.append("  </Choices>")

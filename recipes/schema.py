@@ -565,12 +565,24 @@ Method = Literal["acr", "preference", "cmos", "abx", "mushra", "mushra_nr"]
 Check = Literal["comprehension", "traps", "gold", "straight_lining", "screening"]
 
 
+class Picture(Section):
+    """An answer that is seen: PNG or JPEG. What it shows is said to those who cannot see it, in each language."""
+
+    picture: RecipePath
+    alt: dict[Interface, Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=1)
+    text: str | None = Field(None, min_length=1)  # below the picture
+
+    def is_told_in(self, language: Interface) -> bool:
+        """Whether it is said in a language what it shows; that in Tifinagh is turned into Latin letters."""
+        return language in self.alt or (language == "zgh-Latn" and "zgh" in self.alt)
+
+
 class Question(Section):
     """A recording that whoever speaks the variety understands, and what it may mean."""
 
     variety: str = Field(min_length=1)  # as listeners name it: tashelhit, tarifit, tamazight, north, centre …
     audio: RecipePath
-    choices: list[str] = Field(min_length=2, max_length=6)
+    choices: list[str | Picture] = Field(min_length=2, max_length=6)
     answer: PositiveInt  # which choice is right, from 1
 
     @model_validator(mode="after")
@@ -615,6 +627,14 @@ class Listen(Section):
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, lt=65536)
     address: str | None = Field(None, pattern=r"^https?://[^/\s]+$")  # where listeners reach it from outside
+
+    @model_validator(mode="after")
+    def _pictures_are_told(self) -> Self:
+        shown = [one for question in self.comprehension for one in question.choices if isinstance(one, Picture)]
+        for one in shown:
+            if lacking := [language for language in self.languages if not one.is_told_in(language)]:
+                raise ValueError(f"`comprehension`: {one.picture.name} has no `alt` in {', '.join(lacking)}")
+        return self
 
     @model_validator(mode="after")
     def _traps_can_be_answered(self) -> Self:

@@ -1,5 +1,6 @@
 """The page shell: templates, sentences in five languages, directions, safe headers."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def strings(language: str, folder: Path = HERE) -> dict[str, str]:
     return {key: in_language(row, language) for key, row in table.items()}
 
 
-def in_language(row: dict[str, str], language: str) -> str:
+def in_language(row: Mapping[Any, str], language: str) -> str:
     """One sentence, given by language."""
     if language == "zgh-Latn" and language not in row:
         return latin(row["zgh"])

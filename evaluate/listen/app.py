@@ -59,6 +59,7 @@ def routes() -> list[BaseRoute]:
         Route("/sound/{language}/{item}", welcome.sound),
         Route("/test", trials.show),
         Route("/clip/{token}", trials.clip),
+        Route("/picture/{token}", trials.picture),
         Route("/answer", trials.answer, methods=["POST"]),
         Route("/pause", farewell.pause),
         Route("/resume", farewell.resume, methods=both),
@@ -72,7 +73,7 @@ def routes() -> list[BaseRoute]:
 async def told_why(request: Request, error: Exception) -> Response:
     """What went wrong, as a page in the listener's language."""
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith(("/clip/", "/sound/", "/static/")):
+    if request.url.path.startswith(("/clip/", "/picture/", "/sound/", "/static/")):
         return PlainTextResponse("not here", error.status_code)
     here = await visit(request)
     return here.message(_SAID.get(error.status_code, "again"), error.status_code)

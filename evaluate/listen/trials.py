@@ -11,7 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 from evaluate.listen.course import Incomplete, Step, read
 from evaluate.listen.visit import Running, Visit, visit
 from evaluate.panel import Answer, Listener
-from web.page import direction
+from recipes.schema import Interface
+from web.page import direction, in_language
 from web.ranges import part
 
 _LABELS = "ABCDEFGHIJKL"
@@ -60,7 +61,8 @@ def _page(here: Visit, listener: Listener, number: int, steps: list[Step]) -> di
         "text_dir": direction(language),
         "slots": slots,
         "named": {"number": len(slots), "token": tokens[-1]} if step.named else None,
-        "rows": rows_of(running, kind, step, t),
+        "rows": rows_of(kind, step, t) or meanings(running, step, here.language),
+        "pictures": running.shown(listener, number, step),
         "knows": step.is_trial,
         "skip": {"headphones": t["skip_tones"], "guess": t["skip_guess"]}.get(step.kind, ""),
         "form_token": running.named("form", listener.name, number),
@@ -108,36 +110,54 @@ def question_of(kind: str, t: Mapping[str, str]) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Choice:
-    """One line that may be chosen. `letter`: of the clip that the words name; `mark`: a number beside them."""
+    """One line that may be chosen. `letter`: of the clip that the words name; `mark`: a number beside them.
+
+    `sign`: the same for those who do not read; `spoken`: the name of its recording. `alt`: what its picture shows.
+    """
 
     value: int
     text: str
     letter: str = ""
     mark: str = ""
+    sign: str = ""
+    spoken: str = ""
+    alt: str = ""
 
 
-def rows_of(running: Running, kind: str, step: Step, t: Mapping[str, str]) -> list[Choice]:
+def rows_of(kind: str, step: Step, t: Mapping[str, str]) -> list[Choice]:
     """What may be chosen, in the order of the page."""
     if kind == "acr":
-        return [Choice(n, t[f"scale{n}"], mark=str(n)) for n in step.answers]
+        return [Choice(n, t[f"scale{n}"], mark=str(n), spoken=f"scale{n}") for n in step.answers]
     if kind == "cmos":
         return [_better(t, n) for n in step.answers]
     if kind in ("preference", "abx", "guess_person", "guess_taught"):
-        neither = t["cannot_tell" if step.kind == "guess" else "no_difference"]
-        letters = {-1: "A", 1: "B"}
-        named = [Choice(n, t["clip"] + " {it}", letter) for n, letter in letters.items()]
-        return named + [Choice(0, neither)] * (0 in step.answers)
+        neither, sign = ("cannot_tell", "?") if step.kind == "guess" else ("no_difference", "=")
+        named = [Choice(n, t["clip"] + " {it}", it, "", it, f"clip_{it}") for n, it in ((-1, "A"), (1, "B"))]
+        return named + [Choice(0, t[neither], sign=sign, spoken=neither)] * (0 in step.answers)
     if kind == "headphones":
-        return [Choice(n, t[f"tone{n}"]) for n in step.answers]
-    if kind == "comprehension" and step.question is not None:
-        choices = running.settings.comprehension[step.question].choices
-        return [Choice(n, choices[n - 1]) for n in step.answers]
+        return [Choice(n, t[f"tone{n}"], sign=str(n), spoken=f"tone{n}") for n in step.answers]
     return []
+
+
+def meanings(running: Running, step: Step, language: Interface) -> list[Choice]:
+    """What a recording may mean: in words, as a picture, or both."""
+    if step.question is None:
+        return []
+    found = []
+    for n in step.answers:
+        one = running.settings.comprehension[step.question].choices[n - 1]
+        if isinstance(one, str):
+            found.append(Choice(n, one))
+        else:
+            found.append(Choice(n, one.text or "", alt=in_language(one.alt, language)))
+    return found
 
 
 def _better(t: Mapping[str, str], n: int) -> Choice:
     mark = f"{n:+d}".replace("-", "−") if n else "0"
-    return Choice(n, t[f"better{abs(n)}"], ("B" if n > 0 else "A") if n else "", mark)
+    it = ("B" if n > 0 else "A") if n else ""
+    sign = it + "▲" * abs(n) if n else "="
+    return Choice(n, t[f"better{abs(n)}"], it, mark, sign, f"better{abs(n)}{f'_{it}' if it else ''}")
 
 
 # ---------------------------------------------------------------- what comes back
@@ -185,6 +205,24 @@ async def clip(request: Request) -> Response:
             if token == asked:
                 current = place == number and not running.over and not running.nothing_to_hear
                 return _sound(here, step, number, slot, token) if current else PlainTextResponse("gone", 410)
+    return PlainTextResponse("not here", 404)
+
+
+async def picture(request: Request) -> Response:
+    """The picture of a one-time name: of this listener's current step. Earlier ones are gone."""
+    here = await visit(request)
+    running, listener = here.running, here.listener
+    if listener is None or not listener.asked:
+        return PlainTextResponse("not here", 404)
+    steps = running.way(listener)
+    number = await running.do(running.panel.given, listener.name)
+    asked = request.path_params["token"]
+    for place, step in enumerate(steps[: number + 1]):
+        for value, token in running.shown(listener, place, step).items():
+            if token == asked and (place < number or running.over):
+                return PlainTextResponse("gone", 410)
+            if token == asked and step.question is not None:
+                return Response(running.pictures[step.question, value], media_type="image/jpeg")
     return PlainTextResponse("not here", 404)
 
 

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from evaluate import blind, seal
 from evaluate.listen.course import Step, course
+from evaluate.listen.pictures import pictures
 from evaluate.listen.sound import Sounds, rate_of
 from evaluate.panel import Listener, Panel
 from evaluate.stimuli import sound
@@ -47,6 +48,7 @@ class Running:
         self.blind = blind.current(recipe, pilot)
         some = next(iter(next(iter(self.blind.clips.values())).values()))
         self.sounds = Sounds(recipe, rate_of(sound(recipe, some)))
+        self.pictures = pictures(self.settings)
         self.spoken = _spoken(recipe)
         self.panel = Panel(recipe, self.blind.name)
         self.attempts = Attempts()
@@ -115,6 +117,11 @@ class Running:
         """One-time names of what a step plays."""
         return [self.named("clip", listener.name, number, slot) for slot in range(len(step.sounds))]
 
+    def shown(self, listener: Listener, number: int, step: Step) -> dict[int, str]:
+        """One-time names of the pictures of a step, by choice."""
+        there = [value for value in step.answers if (step.question, value) in self.pictures]
+        return {value: self.named("picture", listener.name, number, value) for value in there}
+
     def sent(self, step: Step, slot: int, token: str) -> bytes:
         """A clip's file. Raises OSError where the stimulus was replaced since."""
         if token not in self._sent:
@@ -172,7 +179,7 @@ class Visit:
 
     def message(self, key: str, status: int = 200) -> Response:
         """A page that says one sentence."""
-        return self.page("message.html", status, text=self.t[key])
+        return self.page("message.html", status, key=key, text=self.t[key])
 
     def go(self, path: str) -> Response:
         return RedirectResponse(path, 303)

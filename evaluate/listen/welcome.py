@@ -26,7 +26,8 @@ async def start(request: Request) -> Response:
     if here.listener:
         return here.go("/test")
     settings = here.running.settings
-    names = [(code, strings(code)["name"], tag(code)) for code in settings.languages]
+    spoken = here.running.spoken
+    names = [(code, strings(code)["name"], tag(code), "name" in spoken[code]) for code in settings.languages]
     return here.page("language.html", languages=names, next="/enter" if settings.invited else "/notice")
 
 

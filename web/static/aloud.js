@@ -13,17 +13,17 @@ export function play(address) {
   return playing.play().catch(() => {});
 }
 
-// A voice of this phone for the page's language: Arabic voices read Darija, after a fashion.
-function voice() {
-  const own = document.documentElement.lang.split("-")[0];
+// A voice of this phone for a language, the page's if not said: Arabic voices read Darija, after a fashion.
+function voice(tag) {
+  const own = (tag || document.documentElement.lang).split("-")[0];
   const language = { ary: "ar" }[own] || own;
   return window.speechSynthesis && speechSynthesis.getVoices().find((one) => one.lang.toLowerCase().startsWith(language));
 }
 
 function offer(hush) {
-  const found = voice();
-  if (!found) return;
   for (const button of document.querySelectorAll("[data-speak]")) {
+    const found = voice(button.lang);
+    if (!found) continue;
     button.hidden = false;
     button.onclick = () => {
       hush();
@@ -33,7 +33,7 @@ function offer(hush) {
       speechSynthesis.speak(said);
     };
   }
-  for (const line of document.querySelectorAll("[data-unheard]")) line.textContent = line.dataset.machine;
+  if (voice()) for (const line of document.querySelectorAll("[data-unheard]")) line.textContent = line.dataset.machine;
 }
 
 // Makes the page's buttons speak. `hush` stops whatever else the page plays.

@@ -33,7 +33,7 @@ function open() {
 
 function prepare(clip) {
   const audio = clip.querySelector("audio");
-  const state = clip.querySelector(".state");
+  const state = clip.querySelector(".state span");
   const failed = () => {
     state.textContent = form.dataset.failed;
     form.querySelector("[data-broken]").hidden = false;
