@@ -1,22 +1,24 @@
 """Let every system say (or hear) unseen sentences, and measure how: `python -m evaluate RECIPE [key=value]`."""
 
-from evaluate import feedback, gates, objective, report, results, stimuli, systems
-from evaluate.metrics import METRICS
+from evaluate import feedback, gates, objective, report, results, stimuli, systems, versa
+from evaluate.metrics import metric_of
 from recipes.command import next_command, run
 from recipes.schema import Recipe
 
 
 def main(recipe: Recipe) -> None:
+    versa.command(recipe)  # what is not installed is said before anything is rendered
     wanted, left_out = systems.items(recipe)
     systems.forget(recipe)
     rendered, unspoken = systems.render_all(recipe, wanted)
     measured, unheard = objective.measure(recipe, rendered)
     losses, unmeasured = objective.validation_losses(recipe)
     voices, unasked = objective.similarities(recipe, rendered)
-    figures = {"validation loss": losses} | objective.figures(recipe, measured) | voices
+    others, unscored = versa.measure(recipe, rendered)
+    figures = {"validation loss": losses} | objective.figures(recipe, measured) | voices | others
     if not recipe.train.recognises:
         stimuli.make(recipe, rendered)
-    left_out |= unspoken | unheard | unmeasured | unasked
+    left_out |= unspoken | unheard | unmeasured | unasked | unscored
     found = results.Results(len(wanted), left_out, figures, measured)
     results.write(recipe, found)
     page = report.write(recipe)
@@ -35,7 +37,7 @@ def summarise(found: results.Results) -> None:
     for reason, count in found.left_out.items():
         print(f"  left out: {count}, {reason}")
     for metric, by_system in found.figures.items():
-        print(f"{METRICS[metric].heading}, with 95 % interval")
+        print(f"{metric_of(metric).heading}, with 95 % interval")
         width = max(15, *map(len, by_system))
         for system, figure in by_system.items():
             print(f"  {system:<{width}} {figure if figure else 'nothing to measure'}")

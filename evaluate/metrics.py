@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Better = Literal["lower", "higher", "near"]  # near: to `target`, or to what the recordings have where that is None
+# near: to `target`, or to what the recordings have where that is None; unstated: whoever defined it knows
+Better = Literal["lower", "higher", "near", "unstated"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,12 @@ class Metric:
     @property
     def heading(self) -> str:
         """Name, unit and which way is better, on a line."""
-        way = {"lower": "less is better", "higher": "more is better"}.get(self.better)
+        ways = {
+            "lower": "less is better",
+            "higher": "more is better",
+            "unstated": "as VERSA defines it",
+        }
+        way = ways.get(self.better)
         near = "as in the recordings" if self.target is None else f"{self.target:g} is best"
         return f"{self.name}{f', {self.unit}' if self.unit else ''} ({way or near})"
 
@@ -44,3 +50,8 @@ _ALL = (
     Metric("cost", "lower", "a thousand sentences", "in the recipe's currency, by characters"),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def metric_of(name: str) -> Metric:
+    """What is known of a figure; of those from elsewhere, the name alone."""
+    return METRICS.get(name) or Metric(name, "unstated", "", "")

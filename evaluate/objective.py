@@ -13,7 +13,7 @@ from rich.progress import track
 from evaluate import acoustic, models, stimuli
 from evaluate.items import Item, Rendered, recorded
 from evaluate.kept import Kept
-from evaluate.metrics import METRICS
+from evaluate.metrics import METRICS, metric_of
 from evaluate.models import Model
 from evaluate.recognition import Judge, comparable, errors, tolerant_errors
 from evaluate.statistics import Figure, mean, ratio, ratio_difference
@@ -191,7 +191,7 @@ def row_of(recipe: Recipe, metric: str, seen: Seen) -> dict[str, Figure | None]:
     row: dict[str, Figure | None] = {}
     for system, rows in seen.items():
         row[system] = ratio(*_columns(rows.values()), settings.resamples, seed) if rows else None
-    for first, second in () if METRICS[metric].better == "near" else pairs(list(seen)):
+    for first, second in () if metric_of(metric).better == "near" else pairs(list(seen)):
         if common := [item for item in seen[first] if item in seen[second]]:
             top, bottom, where = _columns(seen[first][item] for item in common)
             other = _columns(seen[second][item] for item in common)[:2]

@@ -806,6 +806,7 @@ class Evaluate(Section):
     max_sentences: PositiveInt = 50
     recogniser: ModelName | None = None  # hears generated speech, for its error rate
     measures: list[Literal["prosody", "mos", "voice"]] = ["prosody", "mos", "voice"]  # of generated speech
+    versa: RecipePath | None = None  # score configuration of VERSA, where that is installed; null: not asked
     loudness_lufs: float = Field(-26.0, lt=0)
     resamples: int = Field(2000, ge=100)  # of the bootstrap
     listen: Listen = Listen()
