@@ -32,6 +32,7 @@ from evaluate.listen import screening
 from evaluate.listen.__main__ import greet, invite
 from evaluate.listen.app import application
 from evaluate.listen.sound import destroyed, tones, veiled
+from evaluate.listen.told import recordings
 from evaluate.listen.visit import PAGES
 from evaluate.panel import Answer, Listener, Panel
 from evaluate.report.heard import heard
@@ -41,6 +42,7 @@ from recipes.schema import Recipe, RecipeError, UserError, load
 from tests.conftest import ROOT, needs
 from tests.postgres import new_database
 from web.page import LANGUAGES, strings
+from web.places import places
 from web.serve import address as listening_at
 from web.serve import door
 
@@ -998,6 +1000,13 @@ def test_every_sentence_exists_in_every_language() -> None:
     assert named - {"get"} <= keys["en"]
 
 
+def test_every_region_and_variety_has_its_name_in_every_language() -> None:
+    rows = [*places()["regions"].items(), *(row for found in places()["dialects"].values() for row in found.items())]
+    for code, row in rows:
+        assert set(row) in ({"en", "fr", "ary", "zgh"}, {"en", "fr", "ary", "zgh", "zgh-Latn"}), code
+        assert all(row.values()), code
+
+
 @pytest.mark.parametrize(
     ("language", "shell"), [("ary", 'lang="ary-Arab" dir="rtl"'), ("zgh", 'lang="zgh-Tfng" dir="ltr"')]
 )
@@ -1092,6 +1101,30 @@ def hear(page: Any) -> None:
     for clip in page.locator("[data-clip]").all():
         clip.locator("button.play").click()
         page.wait_for_function("clip => clip.dataset.heard === 'yes'", arg=clip.element_handle())
+
+
+@pytest.mark.parametrize("method", ["acr", "preference", "cmos", "abx", "mushra", "mushra_nr"])
+def test_with_everything_recorded_no_page_needs_reading_or_the_voice_of_a_phone(tmp_path: Path, method: str) -> None:
+    spoken = tmp_path / "spoken" / "zgh"
+    spoken.mkdir(parents=True)
+    asked = {"guess": True, "headphones": True, "comprehension": questions(tmp_path), "languages": ["zgh"]}
+    names = recordings(made(tmp_path, method=method, **asked).evaluate.listen)
+    for name in names:
+        soundfile.write(spoken / f"{name}.wav", speech(1), 16_000)
+    client = browser(made(tmp_path, method=method, spoken=str(spoken.parent), **asked))
+    pages = [client.get(path).text for path in ("/", "/notice", "/resume", "/withdraw")]
+    client.post("/consent", data={"agree": "yes"})
+    pages.append(client.get("/about").text)
+    pages.append(client.post("/about", data={}).text)
+    pages.append(client.get("/test").text)
+    while "/clip/" in pages[-1]:
+        pages.append(client.post("/answer", data=filled(pages[-1])).text)
+    pages += [client.get("/pause").text, client.get("/withdraw").text]
+    everything = "".join(pages)
+    assert "data-speak" not in everything
+    heard_on_pages = set(re.findall(r'data-sound="/sound/zgh/(\w+)"', everything))
+    assert {*names} - heard_on_pages <= {"pause", "question_guess_person", "question_guess_taught"}
+    assert client.get("/sound/zgh/ready").status_code == 200
 
 
 @needs("chromium")

@@ -9,6 +9,7 @@ from contextlib import closing
 
 from evaluate import seal
 from evaluate.listen.app import application
+from evaluate.listen.told import recordings
 from evaluate.listen.visit import Running
 from recipes.command import next_command, run
 from recipes.schema import Recipe, UserError
@@ -49,6 +50,10 @@ def greet(running: Running, place: str, host: str) -> None:
         print(f"  a pilot: its ratings prove nothing; {next_command('evaluate.plan', 'for a test, freeze a plan')}")
     public = seal.commitment(running.recipe, running.blind.name)
     print(f"  sealed; SHA-256 of the key: {public['sha256'] if public else ''}")
+    for language, recorded in running.spoken.items():
+        wanted = recordings(asked)
+        if lacking := [name for name in wanted if name not in recorded]:
+            print(f"  not read aloud in {language}: {len(lacking)} of {len(wanted)} ({', '.join(lacking[:3])} …)")
     print(f"  progress: {asked.address or place}/progress with the code {shown(running.organiser)}")
     if host not in ("127.0.0.1", "localhost", "::1"):
         print("other machines can reach this. Put TLS in front, and set evaluate.listen.address")

@@ -9,13 +9,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from evaluate.listen import screening
+from evaluate.listen.told import DEVICES, VARIETIES
 from evaluate.listen.visit import COOKIE, Running, Visit, kind_of_sound, visit
 from recipes.records import AgeBand, Gender
 from web.page import once_more, strings, tag
 from web.places import about_people, named, places
-
-_DEVICES = ("headphones", "earphones", "phone", "computer", "other")
-_GROUPS = {"ary": "darija", "zgh": "tamazight"}
 
 
 async def start(request: Request) -> Response:
@@ -100,8 +98,8 @@ async def about(request: Request) -> Response:
 def _choices(here: Visit) -> dict[str, Any]:
     known, t = places(), here.t
     return {
-        "varieties": [(t[name], named(known["dialects"][base], here.language)) for base, name in _GROUPS.items()],
-        "devices": [(device, t[device]) for device in _DEVICES],
+        "varieties": [(t[name], named(known["dialects"][base], here.language)) for base, name in VARIETIES.items()],
+        "devices": [(device, t[device]) for device in DEVICES],
         **about_people(t, here.language, children=False),
     }
 
@@ -109,8 +107,8 @@ def _choices(here: Visit) -> dict[str, Any]:
 def _facts(form: FormData) -> dict[str, str]:
     """What was said, of what can be said."""
     known = places()
-    spoken = {code for base in _GROUPS for code in known["dialects"][base]}
-    allowed = {"device": _DEVICES, "age_band": get_args(AgeBand)[1:], "gender": get_args(Gender)}
+    spoken = {code for base in VARIETIES for code in known["dialects"][base]}
+    allowed = {"device": DEVICES, "age_band": get_args(AgeBand)[1:], "gender": get_args(Gender)}
     allowed["region"] = tuple(known["regions"])
     facts = {name: str(form.get(name)) for name, values in allowed.items() if form.get(name) in values}
     varieties = sorted({str(value) for value in form.getlist("varieties")} & spoken)
