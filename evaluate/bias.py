@@ -94,6 +94,7 @@ def of_ratings(ratings: Ratings, voices: Mapping[str, str], speakers: Facts, min
     """Gaps in ratings. `voices`: item → whose voice says it. Comparisons count for the plan's first system."""
     listeners = {one.listener: _facts(one.facts) for one in ratings.people if not one.excluded}
     shown = {one.listener for one in ratings.people if one.excluded}
+    groups: dict[tuple[str, str], Mapping[tuple[Kind, str], str]] = {}  # of a listener and a voice
     rows = []
     scores = [(one.listener, one.item, one.system, one.score) for one in ratings.scores]
     if not scores and ratings.method != "abx":
@@ -104,9 +105,10 @@ def of_ratings(ratings: Ratings, voices: Mapping[str, str], speakers: Facts, min
         if who in shown or score != score:
             continue
         speaker = voices.get(item, "")
-        theirs, voice = listeners.get(who, {}), speakers.get(speaker, {})
-        groups = _groups("speaker", voice) | _groups("listener", theirs) | _match(voice, theirs)
-        rows.append(Observation(system, float(score), 1.0, speaker, item, who, groups))
+        if (who, speaker) not in groups:
+            theirs, voice = listeners.get(who, {}), speakers.get(speaker, {})
+            groups[who, speaker] = _groups("speaker", voice) | _groups("listener", theirs) | _match(voice, theirs)
+        rows.append(Observation(system, float(score), 1.0, speaker, item, who, groups[who, speaker]))
     return _bias("rating" if ratings.scores else "preference", rows, min_cell, seed)
 
 
@@ -146,7 +148,8 @@ def _bias(metric: Metric, rows: Sequence[Observation], min_cell: int, seed: int)
     gaps: list[Gap] = []
     for system in sorted({row.system for row in rows}):
         mine = [row for row in rows if row.system == system]
-        for kind, factor in sorted({key for row in mine for key in row.groups}):
+        alike = {id(row.groups): row.groups for row in mine}  # many rows share theirs
+        for kind, factor in sorted({key for one in alike.values() for key in one}):
             gaps += _table(mine, kind, factor, bad, min_cell, seed)
     worst: dict[str, Gap] = {}
     for gap in gaps:

@@ -26,7 +26,7 @@ def pictures(asked: Listen) -> dict[tuple[int, int], bytes]:
 
 def redrawn(path: Path) -> bytes:
     """A PNG or JPEG as a square JPEG without anything else that was in it. Raises UserError."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -37,7 +37,7 @@ def redrawn(path: Path) -> bytes:
                 if found.width * found.height > _MOST_PIXELS:
                     raise _fault(path, f"{found.width} by {found.height} pixels; at most 30 million")
                 seen = ImageOps.contain(ImageOps.exif_transpose(found).convert("RGBA"), (_SIDE, _SIDE))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise _fault(path, "no PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _fault(path, " ".join(str(getattr(error, "strerror", None) or error).split())) from None
