@@ -496,7 +496,7 @@ class Train(Section):
     keep_checkpoints: PositiveInt = 2
     ema: float | None = Field(None, gt=0, lt=1)  # decay of a moving average of the weights, tried at validation
     checkpointing: bool = False  # of activations: less memory, a third more time
-    compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU
+    compile: bool = False  # by torch.compile: slow to begin, then faster on a GPU; needs a C++ compiler
     max_bad_steps: int = Field(10, ge=0)  # whose loss is not a number and that are left out, before giving up
     patience: PositiveInt | None = None  # validations (or probes) without a better one before stopping
     early_stop: EarlyStop = "valid_loss"  # by which the best weights are known

@@ -18,6 +18,7 @@ _INSTALL = {
     "chromium": "apt install chromium",
     "ffmpeg": "apt install ffmpeg",
     "espeak-ng": "apt install espeak-ng",
+    "g++": "apt install g++",
     "initdb": "apt install postgresql",
     "label-studio": "make label-studio-install",
     "resemblyzer": "make voices",

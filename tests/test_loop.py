@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from prepare import dataset
 from recipes.schema import UserError
 from tests import tiny
+from tests.conftest import needs
 from train.__main__ import open_trainable
 from train.average import Average
 from train.batching import batches
@@ -537,3 +538,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path, write: Callable[[dict[str, torc
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not path.is_file()
+
+
+@pytest.mark.slow
+@needs("g++")
+def test_a_compiled_model_learns_the_same(tmp_path: Path) -> None:
+    settings = {"config": still(), "max_steps": 4, "validate_every": 4}
+    plain, _ = train(tmp_path / "plain", **settings)
+    compiled, family = train(tmp_path / "compiled", compile=True, **settings)
+    assert compiled.losses == pytest.approx(plain.losses, rel=1e-3)
+    assert not any(name.startswith("_orig_mod") for name in family.model.state_dict())  # saved as it was named
+
+
+def test_without_a_compiler_nothing_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match=r"train.compile: torch.compile needs a C\+\+ compiler"):
+        train(tmp_path, compile=True)

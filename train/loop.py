@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -311,6 +313,10 @@ def _accelerator(settings: Train) -> Accelerator:
         accelerator = Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel], dynamo_backend=compiler)
     except ValueError as error:
         raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
+    if compiler and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))):
+        raise UserError(
+            "train.compile: torch.compile needs a C++ compiler (apt install g++); else train.compile=false"
+        )
     if mixed == "fp16" and accelerator.device.type == "cpu":  # which Accelerate would pass over
         raise UserError("train.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
     return accelerator
