@@ -18,7 +18,7 @@ from evaluate.gates import gates, tell
 from evaluate.objective import Measured
 from evaluate.ratings import Ratings
 from evaluate.report import contents as contents_module
-from evaluate.report import page, players, tables
+from evaluate.report import page, players, stated, tables
 from evaluate.report.__main__ import main as report_main
 from evaluate.report.contents import Contents, rating_of
 from evaluate.report.heard import Heard
@@ -238,11 +238,13 @@ def test_what_the_recipe_states_is_said_in_the_language_of_the_page_where_it_is_
 
 
 def test_what_the_pages_asked_is_given_word_for_word_in_each_of_their_languages() -> None:
-    lines = stated_rows()["what the pages told and asked them"]
-    assert [line.partition(":")[0] for line in lines] == ["الدارجة", "ⵜⴰⵎⴰⵣⵉⵖⵜ", "Tamaziɣt", "Français", "English"]
-    english = lines[-1]
-    assert "Which one do you prefer?" in english and "20 minutes at most" in english
-    assert english.endswith("Clip A / Clip B / No difference")
+    told = dict(stated.pages(RECIPE))
+    assert [*told] == ["الدارجة", "ⵜⴰⵎⴰⵣⵉⵖⵜ", "Tamaziɣt", "Français", "English"]
+    english = told["English"]
+    assert "20 minutes at most" in english[0] and "Which one do you prefer?" in english
+    assert english[-1] == "Clip A / Clip B / No difference"
+    shown = page.html(found(rated(12, 6)), Words("ar"), ["ar"], [], 0)
+    assert '<dd dir="auto">Which one do you prefer?</dd>' in shown and "شكون فيهم عجبك كتر؟" in shown
 
 
 def test_devices_and_days_of_the_test_are_told_and_few_people_are_not() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluate import plots
 from evaluate.metrics import METRICS
-from evaluate.report import tables
+from evaluate.report import stated, tables
 from evaluate.report.contents import Contents, contents
 from evaluate.report.lead import lead
 from evaluate.report.players import players
@@ -60,6 +60,7 @@ def html(found: Contents, say: Words, languages: list[Any], heard: list[dict[str
         plots=drawings(found, say),
         curves=plots.curves(found.recipe.folder("train") / "metrics.jsonl", say),
         done=tables.done(found, say),
+        pages=stated.pages(found.recipe) if found.tests else [],
         made_from=tables.made_from(found, say),
         players=heard,
         silent=silent,

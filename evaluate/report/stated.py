@@ -22,7 +22,6 @@ def rows(recipe: Recipe, heard: Heard, test: Findings, fewest: int, say: Words) 
     first, last = (say.isolated(day) for day in heard.days or ("", ""))
     return [
         *said,
-        (say("f_pages"), [say.as_it_is(line) for line in pages(recipe)]),
         (say("f_devices"), [devices(test, fewest, say)]),
         (say("f_days"), [say("f_days_text", first=first, last=last) if heard.days else say("not_stated")]),
     ]
@@ -37,10 +36,10 @@ def told(stated: Stated | None, say: Words) -> str:
     return say.as_it_is(stated.get(say.language) or next(iter(stated.values())))
 
 
-def pages(recipe: Recipe) -> list[str]:
-    """What the pages say, a line for each of their languages."""
+def pages(recipe: Recipe) -> list[tuple[str, list[str]]]:
+    """What the pages of the test say: each of their languages by its name, and its sentences."""
     asked = recipe.evaluate.listen
-    return [f"{strings(one)['name']}: {' · '.join(instructions(asked, one))}" for one in asked.languages]
+    return [(strings(one)["name"], instructions(asked, one)) for one in asked.languages]
 
 
 def devices(test: Findings, fewest: int, say: Words) -> str:
