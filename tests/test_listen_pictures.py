@@ -104,6 +104,13 @@ def test_another_picture_is_another_test_and_other_words_for_it_are_not(tmp_path
     assert blind.current(made(tmp_path, languages=languages, comprehension=reworded)).name != name
 
 
+def test_buttons_that_read_aloud_say_what_they_read(tmp_path: Path) -> None:
+    client = browser(made(tmp_path, method="acr"))
+    text = begin(client)
+    assert all(f'aria-label="Listen: {word}"' in text for word in ("Excellent", "Good", "Bad", "I know this voice"))
+    assert 'aria-label="Listen: Thank you.' in finish(client, text)
+
+
 def test_a_picture_that_nobody_describes_in_a_language_of_the_pages_is_found_when_the_recipe_is_read(
     tmp_path: Path,
 ) -> None:
