@@ -32,7 +32,7 @@ def heading(metric: str, say: Words) -> tuple[str, str]:
     if known is None:
         return say.metric(metric), ""
     way = say(f"better_{known.better if known.target is None else 'target'}", target=say.number(known.target or 0, 0))
-    return say.metric(metric), f"{say.isolated(known.unit)} · {way}" if known.unit else way
+    return say.metric(metric), f"{say.unit(known.unit)} · {way}" if known.unit else way
 
 
 def figures(row: dict[str, Figure | None], say: Words) -> list[tuple[str, str, str, str, bool]]:

@@ -93,6 +93,10 @@ class Words:
     def metric(self, name: str) -> str:
         return self(f"metric_{name}") if f"metric_{name}" in _table() else self.isolated(name)
 
+    def unit(self, name: str) -> str:
+        """A unit that is a word; others (dB, MiB) are the same everywhere."""
+        return self(f"measured_in_{name}") if f"measured_in_{name}" in _table() else self.isolated(name)
+
     def row(self, name: str) -> str:
         """A row of measured figures: a system, or a difference of two."""
         first, minus, second = name.partition(" - ")
