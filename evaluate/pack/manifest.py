@@ -17,11 +17,10 @@ from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, 
 from recipes.schema import Recipe, UserError
 from train.adapter import adapter_folder, register
 from web.offline import render
-from web.page import direction, strings
+from web.page import LANGUAGES, direction, strings
 
 Decided = Literal["approved", "rejected"]
 PAGES = Path(__file__).parent / "pages"
-LANGUAGES = ("ary", "fr", "en")  # of the pages
 _PLAYERS_MIB = 20.0  # of sound in the page that needs no other file; what does not fit is counted
 
 

@@ -11,13 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from evaluate.pack import manifest
-from evaluate.pack.manifest import LANGUAGES, PAGES, Decision
+from evaluate.pack.manifest import PAGES, Decision
 from evaluate.pack.speak import Spoken, folder_of
 from recipes.provenance import refuse_withdrawn
 from recipes.schema import Recipe, UserError
 from web import serve as web
 from web.guard import Bounds
-from web.page import page, safe, static, strings
+from web.page import LANGUAGES, page, safe, static, strings
 from web.ranges import part
 
 _HOST = "127.0.0.1"
