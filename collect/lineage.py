@@ -19,6 +19,7 @@ ACTIONS: dict[str, tuple[str, int]] = {
     "report": ("evaluate anew or delete it: python -m evaluate RECIPE", 30),
     "listening_test": ("its clips are no longer played: python -m evaluate RECIPE makes new ones", 1),
     "voice_pack": ("its phrases are no longer played: python -m evaluate.pack RECIPE makes new ones", 3),
+    "edge_export": ("delete it, and recall it from devices: python -m evaluate.edge RECIPE makes a new one", 3),
     "published_dataset": ("publish it anew without them, or take it down: python -m prepare.push RECIPE", 3),
     "published": ("revoke it: python -m evaluate.publish revoke RECIPE --reason ...", 3),
 }

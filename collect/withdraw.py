@@ -140,7 +140,7 @@ def settle(ledger: Ledger) -> None:
 def gone(task: Task) -> str | None:
     """How it is known that an artefact is no longer where it was; None when it is, or cannot be looked at."""
     place = Path(task.place)
-    if task.kind not in ("dataset", "adapter", "report", "listening_test", "voice_pack", *_REMOVED):
+    if task.kind not in ("dataset", "adapter", "report", "listening_test", "voice_pack", "edge_export", *_REMOVED):
         return None
     if not place.exists():
         return f"{place} is gone"

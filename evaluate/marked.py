@@ -61,3 +61,16 @@ def voices(recipe: Recipe) -> list[str]:
     if not found:
         raise UserError(f"{recipe.name}: no speaker allows their voice to say other words (tts_clone)")
     return found
+
+
+def voice(recipe: Recipe, asked: str | None, key: str) -> str:
+    """Whose voice speaks: the speaker that a key of the recipe names, or of those who allow it the one most recorded.
+
+    Raises UserError for one who does not.
+    """
+    allowed = voices(recipe)
+    if asked is None:
+        return allowed[0]
+    if asked not in allowed:
+        raise UserError(f"{key}: {asked} is no speaker who allows tts_clone; {', '.join(allowed)}: allowed")
+    return asked

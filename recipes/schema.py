@@ -782,6 +782,16 @@ class Pack(Section):
     max_cer: PositiveFloat = 0.3  # a phrase in which the recogniser errs more is flagged
 
 
+class Edge(Section):
+    """A model for small devices: how far from the original it may be, on sentences that nobody trained on."""
+
+    voice: str | None = None  # code of the speaker; null: of those who allow tts_clone the one most recorded
+    max_clips: PositiveInt = 20  # unseen sentences that are compared
+    max_cer_change: float = Field(0.02, ge=0)  # by which the error rate of letters may rise; 0.02: from 10 to 12 %
+    max_mel_db: float = Field(2.0, ge=0)  # mel-cepstral distortion from the original's speech
+    max_duration_change: float = Field(0.05, ge=0)  # share of the original's seconds
+
+
 class Serve(Section):
     """The speech server: how it is reached, and how much it takes on."""
 
@@ -815,6 +825,7 @@ class Evaluate(Section):
     plan: Plan = Plan()
     pack: Pack = Pack()
     serve: Serve = Serve()
+    edge: Edge = Edge()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

@@ -25,6 +25,7 @@ _INSTALL = {
     "ray": "pip install ray==2.60.0",
     "tensorboard": "pip install tensorboard",
     "openai": "pip install openai",
+    "onnxscript": "pip install onnxscript==0.7.2",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
@@ -38,6 +39,7 @@ def needs(tool: str) -> pytest.MarkDecorator:
         "ray": lambda: importlib.util.find_spec(tool),
         "tensorboard": lambda: importlib.util.find_spec(tool),
         "openai": lambda: importlib.util.find_spec(tool),
+        "onnxscript": lambda: importlib.util.find_spec(tool),
     }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")

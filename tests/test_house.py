@@ -75,7 +75,7 @@ def test_every_package_that_is_imported_is_declared_and_the_other_way_round() ->
     outside -= {*sys.stdlib_module_names, *PRODUCT}
     assert outside == {
         IMPORTED_AS.get(name, name.replace("-", "_"))
-        for name in declared(project["dependencies"] + extras["personal"] + extras["ray"]) - UNSEEN
+        for name in declared(project["dependencies"] + extras["personal"] + extras["ray"] + extras["edge"]) - UNSEEN
     }
 
 

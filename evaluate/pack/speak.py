@@ -130,14 +130,7 @@ class Studio:
 
 def voice_for(recipe: Recipe) -> str:
     """Whose voice speaks. Raises UserError for one whose owner does not allow it."""
-    allowed, asked = marked.voices(recipe), recipe.evaluate.pack.voice
-    if asked is None:
-        return allowed[0]
-    if asked not in allowed:
-        raise UserError(
-            f"evaluate.pack.voice: {asked} is no speaker who allows tts_clone; {', '.join(allowed)}: allowed"
-        )
-    return asked
+    return marked.voice(recipe, recipe.evaluate.pack.voice, "evaluate.pack.voice")
 
 
 def finished(raw: stimuli.Samples, rate_hz: int, loudness_lufs: float) -> tuple[stimuli.Samples, float | None]:

@@ -112,7 +112,7 @@ class SpeechT5:
         }
 
     def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        with nullcontext() if self.model.training else self._same_dropout():
+        with nullcontext() if self.model.training else self.same_dropout():
             loss: torch.Tensor = self.model(**batch, use_cache=False).loss
         return loss
 
@@ -133,7 +133,7 @@ class SpeechT5:
         core = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         device = next(core.parameters()).device
         batch = {name: x.to(device) for name, x in self.collate([self.encode(text, samples, voice)]).items()}
-        with torch.inference_mode(), self._same_dropout():
+        with torch.inference_mode(), self.same_dropout():
             layers = core(**batch, output_attentions=True, use_cache=False).cross_attentions
         tokens = self.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
         return tokens, np.asarray(torch.stack(layers).float().mean((0, 1, 2)).T.cpu(), np.float32)
@@ -165,7 +165,7 @@ class SpeechT5:
         device = next(self.model.parameters()).device
         ids = torch.from_numpy(self._ids(text))[None].to(device)
         room = (self.config.max_speech_positions - 1) * self.config.reduction_factor / ids.shape[1]
-        with self._same_dropout():
+        with self.same_dropout():
             frames = self.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -176,14 +176,20 @@ class SpeechT5:
             self.stopped &= len(frames) // self.config.reduction_factor < int(
                 ids.shape[1] * most / self.config.reduction_factor
             )
-            if self._vocoder_name:
-                self._vocoder = self._vocoder or _open_vocoder(self._vocoder_name, self.config, device)
+            if (vocoder := self.open_vocoder()) is not None:
                 with torch.inference_mode():
-                    return np.asarray(self._vocoder(frames).float().cpu())
+                    return np.asarray(vocoder(frames).float().cpu())
         return griffin_lim(from_log10(np.asarray(frames.float().cpu())), self._front())
 
+    def open_vocoder(self) -> Any:
+        """The HiFi-GAN of `train.vocoder`, opened once; None where there is none."""
+        if self._vocoder_name and self._vocoder is None:
+            device = next(self.model.parameters()).device
+            self._vocoder = _open_vocoder(self._vocoder_name, self.config, device)
+        return self._vocoder
+
     @contextmanager
-    def _same_dropout(self) -> Iterator[None]:
+    def same_dropout(self) -> Iterator[None]:
         """The decoder's pre-net drops at random in use as well: from one seed, so that a result repeats."""
         device = next(self.model.parameters()).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):

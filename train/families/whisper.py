@@ -111,7 +111,7 @@ class Whisper:
         if len(samples) > self.longest_s * self.rate_hz:
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.longest_s:g} s at once")
         tokens = self._tokens(text)
-        labels = [*self._prompt(), *tokens, self.tokenizer.eos_token_id]
+        labels = [*self.prompt_tokens(), *tokens, self.tokenizer.eos_token_id]
         if len(labels) > (most := self.model.config.max_target_positions):
             raise Skip(f"{len(labels)} tokens; the decoder holds {most}")
         return {"inputs": self._features(samples), "labels": np.asarray(labels, dtype=np.int64)}
@@ -119,7 +119,7 @@ class Whisper:
     def collate(self, examples: list[Example]) -> dict[str, torch.Tensor]:
         labels = [torch.from_numpy(np.array(example["labels"])) for example in examples]
         padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
-        start = len(self._prompt())
+        start = len(self.prompt_tokens())
         targets = padded[:, 1:].clone()
         targets[:, : start - 1] = -100  # the prompt is given, not learnt
         given = padded[:, :-1].clone()
@@ -141,7 +141,7 @@ class Whisper:
         """Greedy decoding of one clip."""
         parameter = next(self.model.parameters())
         inputs = self._filled_up([self._features(samples)]).to(parameter.device, parameter.dtype)
-        prompt = torch.tensor([self._prompt(language)], device=parameter.device)
+        prompt = torch.tensor([self.prompt_tokens(language)], device=parameter.device)
         most = self.model.config.max_target_positions - len(prompt[0]) - 1
         with torch.inference_mode():
             ids = self.model.generate(
@@ -169,7 +169,7 @@ class Whisper:
                 layers = core(**inputs, output_attentions=True, use_cache=False).cross_attentions
         finally:
             core.set_attn_implementation(kind)
-        first, positions = len(self._prompt()), 1 + round(len(samples) / self.rate_hz * _POSITIONS_PER_S)
+        first, positions = len(self.prompt_tokens()), 1 + round(len(samples) / self.rate_hz * _POSITIONS_PER_S)
         shown = torch.stack(layers).float().mean((0, 1, 2))[first:, :positions].cpu().numpy()
         tokens = [self.tokenizer.decode([token]) for token in batch["decoder_input_ids"][0, first:].tolist()]
         return tokens, np.asarray(shown, np.float32)
@@ -236,7 +236,7 @@ class Whisper:
             row[:, clip.shape[1] :] = clip[:, -1:]
         return torch.from_numpy(filled)
 
-    def _prompt(self, language: str = "ary-Arab") -> list[int]:
+    def prompt_tokens(self, language: str = "ary-Arab") -> list[int]:
         """The tokens before the text: start, (language, task,) no time stamps."""
         tokens = ["<|startoftranscript|>"]
         if self.multilingual:

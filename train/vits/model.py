@@ -36,6 +36,11 @@ class TrainableVits(VitsModel):
         self._keys_to_ignore_on_load_unexpected = {r"^discriminator\."}  # taken by whoever asks for an opponent
 
     @property
+    def longest_token(self) -> float:
+        """Frames that a token is spoken for at most."""
+        return _LONGEST_TOKEN_S * self.config.sampling_rate / self.hop
+
+    @property
     def hop(self) -> int:
         """Samples of a frame."""
         return math.prod(self.config.upsample_rates)
@@ -49,7 +54,7 @@ class TrainableVits(VitsModel):
         that are no padding, (batch,). `voices`: float32 (batch, 64), or (batch, 0) for a model of one voice.
         Adversarial losses are there in training mode, with a discriminator.
         """
-        condition, text_mask = self._condition(voices), attention_mask[:, None].float()
+        condition, text_mask = self.condition(voices), attention_mask[:, None].float()
         magnitudes = linear(waves, 2 * (self.config.spectrogram_bins - 1), self.hop)
         frames = lengths // self.hop
         mask = (torch.arange(magnitudes.shape[2], device=frames.device) < frames[:, None])[:, None].float()
@@ -82,7 +87,7 @@ class TrainableVits(VitsModel):
         self, input_ids: Tensor, attention_mask: Tensor, waves: Tensor, lengths: Tensor, voices: Tensor
     ) -> Tensor:
         """How many frames of its recording each token is taken for, as in `forward`: int64 (batch, tokens)."""
-        condition, text_mask = self._condition(voices), attention_mask[:, None].float()
+        condition, text_mask = self.condition(voices), attention_mask[:, None].float()
         magnitudes = linear(waves, 2 * (self.config.spectrogram_bins - 1), self.hop)
         frames = lengths // self.hop
         mask = (torch.arange(magnitudes.shape[2], device=frames.device) < frames[:, None])[:, None].float()
@@ -97,11 +102,10 @@ class TrainableVits(VitsModel):
 
         What `VitsModel` computes from the same random numbers, but that no token lasts over a second.
         """
-        condition, mask = self._condition(voices), torch.ones_like(input_ids)[:, None].float()
+        condition, mask = self.condition(voices), torch.ones_like(input_ids)[:, None].float()
         text = self.text_encoder(input_ids, mask.transpose(1, 2), torch.ones_like(input_ids))
         logs = self._log_durations(text.last_hidden_state, mask, condition)[0, 0]
-        most = _LONGEST_TOKEN_S * self.config.sampling_rate / self.hop
-        counts = torch.ceil(torch.exp(logs) / self.speaking_rate).clamp(max=most).long()
+        counts = torch.ceil(torch.exp(logs) / self.speaking_rate).clamp(max=self.longest_token).long()
         if not counts.any():
             counts[-1] = 1
         means, log_stds = (x[0].repeat_interleave(counts, 0).T[None] for x in text[1:3])
@@ -110,7 +114,7 @@ class TrainableVits(VitsModel):
         wave: Tensor = self.decoder(self.flow(means + noise, frames, condition, reverse=True), condition)
         return wave[0, 0]
 
-    def _condition(self, voices: Tensor) -> Tensor | None:
+    def condition(self, voices: Tensor) -> Tensor | None:
         """A voice as the rows of the speaker table, weighted by its numbers: (batch, size, 1)."""
         if not voices.shape[1]:
             return None
