@@ -116,8 +116,8 @@ MADE: dict[str, Callable[[Path], Recipe]] = {
     "speecht5": lambda folder: ready(folder, "speecht5", vocoder=vocoder(folder)),
     "vits": lambda folder: ready(folder, "vits", config=tiny.CONFIGS["vits"] | {"speaker_embedding_size": 8}),
 }
-NAMES = list(MADE)
-SPEAKS = ["speecht5", "vits"]
+SLOW = ("whisper that hears what there is", "wav2vec2-bert")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MADE]
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,8 @@ def test_merged_weights_load_in_plain_transformers(exported: Exported) -> None:
     letters = transformers.Wav2Vec2CTCTokenizer.from_pretrained(folder / "merged")
     with torch.inference_mode():
         scores = model(**features(clip, sampling_rate=16_000, return_tensors="pt")).logits[0]
-    assert " ".join(letters.decode(scores.argmax(-1)).split()) == family.transcribe(clip, "zgh-Tfng")
+    said = letters.decode(scores.argmax(-1)).replace("<unk>", " ")
+    assert " ".join(said.split()) == family.transcribe(clip, "zgh-Tfng")
 
     recipe, folder = exported("whisper")
     family = open_model(recipe, "adapter")
@@ -311,6 +312,7 @@ def test_running_twice_makes_nothing_twice(exported: Exported, capsys: pytest.Ca
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".edge")] == []
 
 
+@pytest.mark.slow
 def test_an_export_that_is_too_far_off_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from collect import ingest, vault, withdraw
 from collect.consent import Event
 from collect.ledger import Ledger, Speaker, open_ledger
 from collect.withdraw import settle
+from evaluate.edge import __main__ as edge
 from prepare import dataset
 from recipes.provenance import file_digest, is_withdrawn, refuse_withdrawn
 from recipes.schema import Recipe, UserError, load
@@ -69,6 +70,18 @@ def run(recipe: Recipe, code: str, *purposes: str) -> int:
 
 def audio_of(recipe: Recipe) -> list[Path]:
     return list((recipe.folder("collect") / "audio").glob("*/*"))
+
+
+def test_a_withdrawal_reaches_what_was_exported_for_devices(
+    corpus: Recipe, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = corpus.folder("evaluate") / "edge"
+    folder.mkdir(parents=True)
+    (folder / "lineage.json").write_text("{ }", encoding="utf-8")
+    edge.note(corpus, folder)
+    assert run(corpus, "amina") == 0
+    assert "recall it from devices: python -m evaluate.edge RECIPE" in capsys.readouterr().out
+    assert is_withdrawn(folder)
 
 
 def test_a_withdrawal_reaches_recordings_dataset_and_adapter(
