@@ -162,6 +162,7 @@ def test_a_base_model_that_does_not_exist(demo: tuple[Path, dict[str, str]]) -> 
 
 
 @pytest.mark.real
+@needs("onnxscript")
 @needs_shared("models/whisper-tiny-en")
 @needs_shared("data/tamazight_speech")
 def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,3 +209,13 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
     assert cer["base"]["n"] == cer["adapter"]["n"] == 30
     assert cer["adapter - base"]["high"] < 0, "the adapter is not surely better than the base"
     assert cer["adapter"]["value"] < 0.6 * cer["base"]["value"]
+
+    done = run("evaluate.edge", recipe, "evaluate.edge.max_clips=30")  # refuses what is further off than 0.02
+    assert done.returncode == 0, done.stderr
+    with capsys.disabled():
+        print(done.stdout)
+    found = json.loads((tmp_path / "work" / "evaluate" / "edge" / "report.json").read_text(encoding="utf-8"))
+    original, whole, small = found["versions"]
+    assert original["cer"] == pytest.approx(cer["adapter"]["value"])
+    assert whole["differs"] == 0 and whole["cer"] == original["cer"]
+    assert small["size_mib"] < 0.35 * original["size_mib"]

@@ -55,7 +55,7 @@ def write(
 
 
 def quantise(source: Path, target: Path, kinds: Sequence[str], apart: Sequence[str] = ()) -> None:
-    """The same network with the weights of some kinds of nodes as int8, a scale for each output; sums are exact.
+    """The same network with the weights of some kinds of nodes (MatMul, Conv) in eight bits; sums are exact.
 
     What flows between nodes gets its eight bits anew for each input. `apart`: layers that are left as they are.
     Source: Jacob et al., CVPR 2018; onnxruntime's dynamic quantisation.
@@ -63,19 +63,22 @@ def quantise(source: Path, target: Path, kinds: Sequence[str], apart: Sequence[s
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = onnx.load(source)
-    left = [node.name for node in model.graph.node if any(f"'{layer}'" in _layers(node) for layer in apart)]
+    left = [n.name for n in onnx.load(source).graph.node if any(f"'{layer}'" in _layers(n) for layer in apart)]
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        made = Path(folder, "network.onnx")
-        quantize_dynamic(
-            source,
-            made,
-            op_types_to_quantize=list(kinds),
-            nodes_to_exclude=left,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
+        made = source
+        # A scale for each output, and signed, where onnxruntime has that: its convolutions know neither.
+        for kind, signed in (("MatMul", True), ("Conv", False)):
+            if kind in kinds:
+                given, made = made, Path(folder, f"{kind}.onnx")
+                quantize_dynamic(
+                    given,
+                    made,
+                    op_types_to_quantize=[kind],
+                    nodes_to_exclude=left,
+                    per_channel=signed,
+                    weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+                    extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+                )
         small = onnx.load(made)
     _share_tables(small)
     onnx.save(small, target)
