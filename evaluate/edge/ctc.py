@@ -13,7 +13,7 @@ from recipes.schema import UserError
 # The convolutions that take in the sound stay float: they hold a twentieth of the weights, and all layers behind them
 # hear their errors.
 QUANTISED = {"model.onnx": ("MatMul",)}
-_KINDS = ("wav2vec2", "wav2vec2-bert", "hubert")
+_KINDS = ("wav2vec2", "wav2vec2-bert")
 
 
 class Recogniser(torch.nn.Module):
