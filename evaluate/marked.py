@@ -1,12 +1,16 @@
 """Synthetic speech as files that say so: what spoke stands in the file itself, where players and archives show it."""
 
 import io
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from evaluate import credentials, watermark
 from recipes.schema import Recipe, UserError
 from train.adapter import adapter_folder, open_dataset, refuse_untrusted, resampled, revocation
 
@@ -37,6 +41,72 @@ def encode(samples: NDArray[np.float32], rate_hz: int, kind: Format, comment: st
         file.title = "Synthetic speech"
         file.write(np.clip(resampled(samples, rate_hz, to_hz), -1, 1))
     return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How a recipe marks synthetic speech: a comment always, a signed manifest and a watermark where it says so."""
+
+    recipe: Recipe
+    signer: credentials.Signer | None  # None: nobody signs
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Marks":
+        """The marks of a recipe. Raises UserError where one that it asks for cannot be made here."""
+        if kind := recipe.evaluate.marking.watermark:
+            watermark.ready(kind, recipe.evaluate.marking.weights)
+        return cls(recipe, credentials.open_signer(recipe))
+
+    @cached_property
+    def identity(self) -> str:
+        """What makes a file another one than without these marks; empty for the comment alone."""
+        found = [self.signer.fingerprint] if self.signer else []
+        return " ".join([*found, *([self.recipe.evaluate.marking.watermark] if self.watermarked else [])])
+
+    @property
+    def watermarked(self) -> bool:
+        return self.recipe.evaluate.marking.watermark is not None
+
+    def speech(self, samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+        """Speech, (n,) samples, with the watermark where the recipe asks for one."""
+        asked = self.recipe.evaluate.marking
+        if asked.watermark is None:
+            return samples
+        return watermark.embed(samples, rate_hz, asked.watermark, asked.weights)
+
+    def file(self, samples: NDArray[np.float32], rate_hz: int, kind: Format, weights: str) -> bytes:
+        """Speech, with its watermark, as a file with the comment and, where it has a place for it, the manifest."""
+        data = encode(samples, rate_hz, kind, statement(self.recipe, weights))
+        if self.signer is None or kind not in credentials.MEDIA:
+            return data
+        base = self.recipe.train.base or "none"
+        base = Path(base).name if base.startswith("/") else base
+        said = {"recipe": self.recipe.name, "adapter": weights, "base": base}
+        said["watermark"] = self.recipe.evaluate.marking.watermark or "none"
+        return credentials.sign(data, kind, said, self.signer)
+
+    def told(self, kinds: list[str]) -> dict[str, Any]:
+        """The same for a table: which of the kinds of files bear what."""
+        signed = [kind for kind in kinds if self.signer and kind in credentials.MEDIA]
+        return {
+            "comment": kinds,
+            "c2pa": signed,
+            "c2pa_certificate_sha256": self.signer.fingerprint if self.signer else None,
+            "without_c2pa": [kind for kind in kinds if kind not in signed],
+            "watermark": self.recipe.evaluate.marking.watermark,
+        }
+
+    def __str__(self) -> str:
+        """One line for the one who runs it."""
+        asked = self.recipe.evaluate.marking
+        if self.signer:
+            by = "your certificate" if asked.certificate else "a self-made certificate: others show an unknown signer"
+            signed = f"signed (C2PA) in {', '.join(credentials.MEDIA)}, by {by}"
+        elif asked.provenance == "off":
+            signed = "not signed: evaluate.marking.provenance is off"
+        else:
+            signed = "not signed: no c2pa-python here (pip install c2pa-python==0.38.1)"
+        return f"files are {signed}; watermark: {asked.watermark or 'none'}"
 
 
 def adapter_hash(recipe: Recipe) -> str:

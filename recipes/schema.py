@@ -808,6 +808,24 @@ class Serve(Section):
     address: str | None = Field(None, pattern=r"^https?://[^/\s]+$")  # where clients reach it from outside
 
 
+class Marking(Section):
+    """What files of synthetic speech say of themselves, besides the comment that each of them bears."""
+
+    provenance: Literal["auto", "off", "required"] = "auto"  # C2PA in WAV, MP3 and FLAC; auto: where c2pa-python is
+    certificate: RecipePath | None = None  # chain (PEM), the signer's first; null: one's own, made beside the keys
+    key: RecipePath | None = None  # private key (PEM) of that certificate
+    watermark: Literal["perth", "audioseal"] | None = None  # inaudible; needs the package of the extra `watermark`
+    weights: RecipePath | None = None  # folder with AudioSeal's generator_base.pth and detector_base.pth
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("give `certificate` and its `key`, or neither")
+        if (self.watermark == "audioseal") != (self.weights is not None):
+            raise ValueError("`weights` are those of `watermark: audioseal`: give both, or neither")
+        return self
+
+
 class Evaluate(Section):
     systems: list[System] = ["base", "adapter", "recordings"]
     allow_network: bool = False  # text goes to servers beyond this machine only when this is true
@@ -826,6 +844,7 @@ class Evaluate(Section):
     pack: Pack = Pack()
     serve: Serve = Serve()
     edge: Edge = Edge()
+    marking: Marking = Marking()
 
     @model_validator(mode="after")
     def _systems_have_names(self) -> Self:

@@ -26,6 +26,9 @@ _INSTALL = {
     "tensorboard": "pip install tensorboard",
     "openai": "pip install openai",
     "onnxscript": "pip install onnxscript==0.7.2",
+    "c2pa": "pip install c2pa-python==0.38.1",
+    "perth": "pip install resemble-perth==1.0.1",
+    "audioseal": "pip install audioseal==0.2.0",
 }
 STUDIO = ROOT / ".label-studio" / "venv" / "bin" / "label-studio"
 
@@ -40,6 +43,9 @@ def needs(tool: str) -> pytest.MarkDecorator:
         "tensorboard": lambda: importlib.util.find_spec(tool),
         "openai": lambda: importlib.util.find_spec(tool),
         "onnxscript": lambda: importlib.util.find_spec(tool),
+        "c2pa": lambda: importlib.util.find_spec(tool),
+        "perth": lambda: importlib.util.find_spec(tool),
+        "audioseal": lambda: importlib.util.find_spec(tool),
     }
     found = elsewhere.get(tool, lambda: shutil.which(tool))()
     return pytest.mark.skipif(found is None, reason=f"needs {tool}: {_INSTALL[tool]}")

@@ -100,14 +100,20 @@ def test_pcm_is_at_24_khz_and_mp3_is_what_comes_unasked(speaker: tuple[Recipe, h
     assert client.post("/v1/audio/speech", json=unasked).headers["content-type"] == "audio/mpeg"
 
 
+def sound(data: bytes) -> bytes:
+    """The samples of a file: a signed file has an id of its own, so its bytes are never twice the same."""
+    samples: bytes = soundfile.read(io.BytesIO(data))[0].tobytes()
+    return samples
+
+
 def test_fifty_requests_at_once_and_none_is_lost(speaker: tuple[Recipe, httpx.Client]) -> None:
     _, client = speaker
     texts = ["ⴰⵉⵓ", "ⴰⵉⵓ ⴰⵉ", "ⴰⵉⵓ ⴰⵉⵓ ⴰⵉⵓ ⴰⵉ"]
-    alone = [client.post("/v1/audio/speech", json=said(input=text)).content for text in texts]
+    alone = [sound(client.post("/v1/audio/speech", json=said(input=text)).content) for text in texts]
 
     def ask(number: int) -> bool:
         answer = client.post("/v1/audio/speech", json=said(input=texts[number % 3]))
-        return answer.status_code == 200 and answer.content == alone[number % 3]  # nobody gets another's words
+        return answer.status_code == 200 and sound(answer.content) == alone[number % 3]  # nobody gets another's words
 
     with ThreadPoolExecutor(50) as many:
         assert list(many.map(ask, range(50))) == [True] * 50
@@ -152,8 +158,9 @@ def test_a_body_that_is_no_object_is_refused(speaker: tuple[Recipe, httpx.Client
 
 def test_the_default_voice_and_a_voice_as_an_object(speaker: tuple[Recipe, httpx.Client]) -> None:
     _, client = speaker
-    spoken = [client.post("/v1/audio/speech", json=said(voice=v)).content for v in ("default", {"id": "amina"})]
-    assert spoken[0] == spoken[1] == client.post("/v1/audio/speech", json=said()).content
+    bodies = [said(voice="default"), said(voice={"id": "amina"}), said()]
+    spoken = [sound(client.post("/v1/audio/speech", json=body).content) for body in bodies]
+    assert spoken[0] == spoken[1] == spoken[2]
 
 
 def test_models_are_listed_with_voices_and_languages(speaker: tuple[Recipe, httpx.Client]) -> None:

@@ -7,6 +7,7 @@ again. --approve opens a page on this machine on which each phrase is approved o
 import argparse
 from pathlib import Path
 
+from evaluate import marked
 from evaluate.pack import manifest, phrases, review, speak
 from recipes.command import next_command, run
 from recipes.schema import Recipe
@@ -33,6 +34,7 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def summarise(recipe: Recipe, spoken: list[speak.Spoken], folder: Path) -> None:
     """How many there are, and which a person should hear first."""
     print(f"{len(spoken)} phrases, {sum(one.duration_s for one in spoken):.0f} s of speech: {folder}")
+    print(f"  {marked.Marks.of(recipe)}")
     if recipe.evaluate.recogniser is None:
         print("  no recogniser listened: name one in evaluate.recogniser, and errors of pronunciation are flagged")
     for one in spoken:

@@ -53,6 +53,7 @@ def tables(recipe: Recipe, spoken: Sequence[Spoken]) -> None:
         "name": recipe.name,
         "adapter": weights,
         "marked": marked.statement(recipe, weights),
+        "marks": marked.Marks.of(recipe).told(list(recipe.evaluate.pack.formats)),
         "recogniser": recipe.evaluate.recogniser and Path(recipe.evaluate.recogniser).name,
         "max_cer": recipe.evaluate.pack.max_cer,
         "loudness_lufs": recipe.evaluate.loudness_lufs,

@@ -71,13 +71,15 @@ class Studio:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.settings = recipe, recipe.evaluate.pack
-        self.comment = marked.statement(recipe, marked.adapter_hash(recipe))
+        self.weights, self.marks = marked.adapter_hash(recipe), marked.Marks.of(recipe)
         self.voice = voice_for(recipe)
         judge = recipe.evaluate.recogniser
         self.judge = Judge(recipe, judge) if judge else None
         heard_by = (base_hash(judge) or judge) if judge else ""
-        parts = [_LAYOUT, models.identity(recipe, _ADAPTER), self.comment, self.voice, heard_by]
+        comment = marked.statement(recipe, self.weights)
+        parts = [_LAYOUT, models.identity(recipe, _ADAPTER), comment, self.voice, heard_by]
         parts += [str(recipe.evaluate.loudness_lufs), *self.settings.formats]
+        parts += [self.marks.identity] if self.marks.identity else []
         self.made_by = " ".join(parts)
         self.folder = folder_of(recipe) / "sounds"
 
@@ -100,8 +102,10 @@ class Studio:
         raw = opened.synthesise(phrase.said, voice)
         stopped = bool(getattr(opened, "stopped", True))
         samples, loudness = finished(raw, opened.rate_hz, self.recipe.evaluate.loudness_lufs)
+        samples = self.marks.speech(samples, opened.rate_hz)
         for kind in self.settings.formats:
-            write_bytes(self.folder / f"{sound}.{kind}", marked.encode(samples, opened.rate_hz, kind, self.comment))
+            data = self.marks.file(samples, opened.rate_hz, kind, self.weights)
+            write_bytes(self.folder / f"{sound}.{kind}", data)
         heard, cer = self._heard(phrase, samples, opened.rate_hz)
         return Spoken(
             id=phrase.id,

@@ -25,6 +25,8 @@ def greet(desk: Desk, place: str) -> None:
     print(f"speech server: {place}/v1   (Ctrl-C ends it)")
     for name, one in desk.models.items():
         print(f"  {name}: {'transcribes' if one.recognises else 'speaks as ' + ', '.join(desk.voices)}")
+    if desk.voices:
+        print(f"  {desk.marks}")
     print(f"  metrics: {place}/metrics   what users say of it: {desk.feedback}", flush=True)
     if asked.key_env is None and asked.host not in ("127.0.0.1", "localhost", "::1"):
         print(

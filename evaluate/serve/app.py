@@ -138,7 +138,7 @@ async def speech(request: Request, desk: Desk, noted: Noted) -> Response:
     asked = requests.speech(await requests.read_json(request), desk)
     noted.model, noted.text = asked.model.name, asked.text
     with desk.place():
-        made, took_s = await desk.work(request, lambda: requests.speak(desk.recipe, asked))
+        made, took_s = await desk.work(request, lambda: requests.speak(desk, asked))
     _worked(desk, asked.model.name, took_s, made.duration_s)
     desk.remember(noted.name, asked.model, "speech")
     return Response(made.data, media_type=made.media_type, headers={"x-synthetic-speech": made.statement})

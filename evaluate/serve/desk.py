@@ -56,6 +56,7 @@ class Desk:
         self.key = key_of(recipe)
         spoken = Counter(open_dataset(recipe)["train"]["language"])
         self.languages = [language for language, _ in spoken.most_common()]
+        self.marks = marked.Marks(recipe, None) if recipe.train.recognises else marked.Marks.of(recipe)
         self.voices = [] if recipe.train.recognises else allowed_voices(recipe)
         self.models = {name: _open(recipe, name, self.voices) for name in dict.fromkeys(self.settings.models)}
         self.metrics, self.feedback = Metrics(), feedback.path_of(recipe)

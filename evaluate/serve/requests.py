@@ -13,7 +13,6 @@ from evaluate import marked, stimuli
 from evaluate.serve.desk import Desk, Opened
 from evaluate.serve.refusal import Refused
 from recipes.records import Language
-from recipes.schema import Recipe
 from train.adapter import foreign_audio, normalise, resampled
 
 _MEDIA = {"wav": "audio/wav", "mp3": "audio/mpeg", "opus": "audio/ogg", "flac": "audio/flac", "pcm": "audio/pcm"}
@@ -129,15 +128,17 @@ def _language(asked: Any, desk: Desk) -> Language:
     return cast(Language, found[0])
 
 
-def speak(recipe: Recipe, asked: Speech) -> Made:
+def speak(desk: Desk, asked: Speech) -> Made:
     """The work: speech at the recipe's loudness, as a file that says that it is synthetic."""
+    marks = desk.marks
     family = asked.model.family
     raw = family.synthesise(asked.said, asked.model.voices[asked.voice])
-    samples = stimuli.level(np.asarray(raw, np.float32), family.rate_hz, recipe.evaluate.loudness_lufs)
+    samples = stimuli.level(np.asarray(raw, np.float32), family.rate_hz, desk.recipe.evaluate.loudness_lufs)
     samples = samples * np.float32(min(1.0, _PEAK / max(float(np.abs(samples).max(initial=0.0)), 1e-9)))
-    statement = marked.statement(recipe, asked.model.weights)
+    statement = marked.statement(desk.recipe, asked.model.weights)
+    samples = marks.speech(samples, family.rate_hz)
     if asked.format in get_args(marked.Format):
-        data = marked.encode(samples, family.rate_hz, cast(marked.Format, asked.format), statement)
+        data = marks.file(samples, family.rate_hz, cast(marked.Format, asked.format), asked.model.weights)
     else:
         wave = resampled(samples, family.rate_hz, _PCM_HZ)
         data = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2").tobytes()
