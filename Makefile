@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUDIO := .label-studio/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo voices label-studio label-studio-install test test-real lint format lock clean
+.PHONY: help install demo voices audit label-studio label-studio-install test test-real lint format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,14 @@ demo: $(READY) ## the sample corpus through all four stages, without a network
 
 voices: $(READY) ## the network that prepare.voices compares voices with (17 MB; the package around it is not run)
 	$(RUN) -m pip install --quiet --no-deps resemblyzer==0.1.4
+
+audit: $(READY) .audit/.ready ## known vulnerabilities in the pinned packages; asks PyPI, so it needs a network
+	$(RUN) -m evaluate.audit
+
+.audit/.ready:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	touch $@
 
 label-studio: $(STUDIO)/.ready ## Label Studio on this machine, in its own environment; PORT=8080
 	$(PYTHON) -m collect.label.studio --port $(PORT)
@@ -75,4 +83,4 @@ lock: ## make requirements.lock from pyproject.toml; LOCK_ARGS=--upgrade takes n
 		standard-sunau==3.13.0 3.13 audioop-lts==0.2.2 3.13 >> requirements.lock
 
 clean: ## remove the environment, caches and everything the stages made
-	rm -rf $(VENV) work .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .audit work .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -58,7 +58,7 @@ def test_recipes_need_only_pydantic_and_yaml() -> None:
 
 
 # Packages whose name on the index is not the one they are imported by.
-IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "c2pa-python": "c2pa"}
+IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "c2pa-python": "c2pa", "markdown-it-py": "markdown_it"}
 # Not imported by name: read by another package, or found as data.
 UNSEEN = {"pandas", "pg8000", "python-multipart", "resemble-perth", "silero-vad", "speechmos"}
 
