@@ -185,7 +185,7 @@ def signed(kind: str, plain: bytes, marks: marked.Marks) -> list[bool]:
     by, said = marks.signer, {"recipe": "marking", "adapter": "ab" * 32}
     data = credentials.sign(plain, kind, said, by)
     took = timed(lambda: credentials.sign(plain, kind, said, by)), timed(lambda: credentials.read(data))
-    return [say(f"{what}, {kind}, ms", ms, 20, True) for what, ms in zip(("signing", "checking"), took, strict=True)]
+    return [say(f"{what}, {kind}, ms", ms, 50, True) for what, ms in zip(("signing", "checking"), took, strict=True)]
 
 
 def timed(work: Callable[[], object]) -> float:

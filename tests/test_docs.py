@@ -86,7 +86,7 @@ def test_every_command_names_a_script_and_a_recipe_that_exist(page: str, command
     assert script.is_file(), f"{page}: {command}"
     assert any(isinstance(node, ast.If) for node in ast.parse(script.read_text(encoding="utf-8")).body)
     for word in words:
-        assert word in ("RECIPE", "my-recipe.yaml", *ACTIONS) or (ROOT / word).is_file(), f"{page}: {command}"
+        assert word in ("RECIPE", "FILE", "my-recipe.yaml", *ACTIONS) or (ROOT / word).is_file(), f"{page}: {command}"
 
 
 def test_every_make_target_exists() -> None:
