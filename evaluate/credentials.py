@@ -173,7 +173,13 @@ def _certificate(
     return made.sign(by, hashes.SHA256())
 
 
-_USES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+_USES: tuple[str, ...] = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+)
 _USES += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
 
 
@@ -222,10 +228,12 @@ def read(data: bytes, trusted: bytes = b"") -> Manifest | None:
     except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
         return None
     except c2pa.C2paError as error:
-        raise UserError(f"a manifest that cannot be read: {error}") from None
+        raise UserError(f"cannot be read: {' '.join(str(error).split())}") from None
     active = found["manifests"][found["active_manifest"]]
     said = {one["label"]: one["data"] for one in active.get("assertions", [])}
-    actions = next((data["actions"] for label, data in said.items() if label.startswith("c2pa.actions")), [])
+    actions: list[Any] = next(
+        (data["actions"] for label, data in said.items() if label.startswith("c2pa.actions")), []
+    )
     by = active.get("signature_info", {})
     signer = ", ".join(by[key] for key in ("issuer", "common_name") if by.get(key))
     codes = (one["code"] for one in found.get("validation_status", []))

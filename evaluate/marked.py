@@ -60,12 +60,8 @@ class Marks:
     @cached_property
     def identity(self) -> str:
         """What makes a file another one than without these marks; empty for the comment alone."""
-        found = [self.signer.fingerprint] if self.signer else []
-        return " ".join([*found, *([self.recipe.evaluate.marking.watermark] if self.watermarked else [])])
-
-    @property
-    def watermarked(self) -> bool:
-        return self.recipe.evaluate.marking.watermark is not None
+        signed = self.signer.fingerprint if self.signer else ""
+        return f"{signed} {self.recipe.evaluate.marking.watermark or ''}".strip()
 
     def speech(self, samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         """Speech, (n,) samples, with the watermark where the recipe asks for one."""

@@ -59,7 +59,8 @@ def _answer(level: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         out = _network()[name](seen)  # (1, 2, frames): trust, answer
         said.append((out * heard).sum(2) / heard.sum(2))
     trust, answers = torch.stack(said, dim=2)[0]
-    return (trust.softmax(0) * answers).sum()
+    answer: torch.Tensor = (trust.softmax(0) * answers).sum()
+    return answer
 
 
 def _at_32_khz(samples: Samples, rate_hz: int) -> Samples:
@@ -83,7 +84,8 @@ def _level(spectrum: torch.Tensor) -> torch.Tensor:
     """Magnitudes as the network has them: decibels, from the floor up to the headroom, as 0 to 1."""
     least_db = 20 * np.log10(_FLOOR)
     level_db = 20 * torch.log10(spectrum.abs().clip(_FLOOR))
-    return (level_db - least_db) / (_HEADROOM_DB - least_db)
+    level: torch.Tensor = (level_db - least_db) / (_HEADROOM_DB - least_db)
+    return level
 
 
 def _magnitude(level: torch.Tensor) -> torch.Tensor:

@@ -22,13 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from evaluate import marked
+from evaluate import credentials, marked
 from evaluate.pack import __main__ as script
 from evaluate.pack import phrases, review, speak
 from recipes.provenance import mark_withdrawn
 from recipes.schema import Recipe, UserError
 from tests import tiny, voice
-from tests.conftest import ROOT
+from tests.conftest import ROOT, needs
 from train.adapter import adapter_folder, dataset_folder
 from web.page import LANGUAGES
 
@@ -89,6 +89,16 @@ def test_every_file_says_that_a_machine_speaks_and_which_adapter(pack: tuple[Rec
                 assert file.comment.endswith(f"adapter {marked.adapter_hash(recipe)}")
         assert (folder / row["wav"]).read_bytes()[:4] == b"RIFF"
         assert (folder / row["opus"]).read_bytes()[28:36] == b"OpusHead"
+
+
+@needs("c2pa")
+def test_every_wav_is_signed_and_the_manifest_says_which_files_are_not(pack: tuple[Recipe, Path]) -> None:
+    recipe, folder = pack
+    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["marks"]
+    assert (told["comment"], told["c2pa"], told["without_c2pa"]) == (["wav", "opus"], ["wav"], ["opus"])
+    for row in rows_of(folder):
+        found = credentials.read((folder / row["wav"]).read_bytes())
+        assert found and found.whole and found.synthesis["adapter"] == marked.adapter_hash(recipe)
 
 
 @given(

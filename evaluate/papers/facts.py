@@ -73,7 +73,7 @@ def _recipe(recipe: Recipe) -> Iterator[tuple[str, Fact]]:
     yield said("host", recipe.evaluate.serve.host)
     yield said("serve_key", recipe.evaluate.serve.key_env is not None)
     yield said("log_text", recipe.evaluate.serve.log_text)
-    yield said("provenance", recipe.evaluate.marking.provenance)
+    yield said("provenance", f"provenance_{recipe.evaluate.marking.provenance}")
     yield said("watermark", recipe.evaluate.marking.watermark or "none")
     yield said("gated", recipe.publish.gated)
     if recipe.publish.to:
