@@ -139,7 +139,7 @@ def rates(name: str, clips: list[Samples]) -> list[bool]:
             heard = sum(answer > THRESHOLD for answer in answers)
             interval = binomtest(heard, len(answers)).proportion_ci(0.95, "exact")
             told = f"{name}, {kind}, {done}: heard, n={len(answers)}, {interval.low:.3f} to {interval.high:.3f}"
-            goal = (0.95 if kind == "marked" else 0.05) if done == "nothing" else None
+            goal = (0.95 if kind == "marked" else 0.05) if done == "nothing" and len(answers) >= 40 else None
             short.append(
                 say(f"{told}, median {np.median(answers):.2f}", heard / len(answers), goal, kind == "unmarked")
             )
