@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from evaluate.edge import __main__ as script
-from evaluate.edge import check, report
+from evaluate.edge import check, graphs, report
 from evaluate.edge.runners.vits import Noise
 from evaluate.edge.vits import spline
 from prepare import dataset
@@ -341,6 +341,12 @@ def test_other_families_are_refused_with_those_that_work(tmp_path: Path, family:
     base = {"base": "some/base"} if family == "qwen3_asr" else {}
     with pytest.raises(UserError, match="has no export for small devices; whisper, ctc, speecht5, vits have"):
         run(tiny.recipe(tmp_path, family, **base))
+
+
+def test_a_network_that_no_file_holds_is_refused(tmp_path: Path) -> None:
+    huge = torch.nn.Linear(30_000, 20_000, device="meta")  # 2.2 GiB, of which none is taken
+    with pytest.raises(UserError, match=r"model.onnx would have 2.2 GiB; an ONNX file holds 2: take a smaller base"):
+        graphs.write(tmp_path / "model.onnx", huge, [torch.zeros(1)], ["x"], ["y"], {})
 
 
 def test_speecht5_without_a_vocoder_is_refused(tmp_path: Path) -> None:

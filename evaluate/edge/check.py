@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _heard(family: Any, _: Any, models: dict[str, Any], folder: Path, items: Seq
     work: dict[str, Callable[[int], Any]] = {
         "original": lambda number: family.transcribe(clips[number], items[number].language)
     }
-    work |= {version: lambda number, m=model: m.transcribe(clips[number]) for version, model in models.items()}
+    work |= {version: partial(_transcribe, model, clips) for version, model in models.items()}
     said, took_s = _timed(work, len(items))
     texts = {
         version: [comparable(text, item.language) for text, item in zip(found, items, strict=True)]
@@ -115,7 +116,7 @@ def _heard(family: Any, _: Any, models: dict[str, Any], folder: Path, items: Seq
 
 def _spoken(family: Any, voice: Any, models: dict[str, Any], folder: Path, items: Sequence[Item]) -> list[Row]:
     work: dict[str, Callable[[int], Any]] = {"original": lambda number: family.synthesise(items[number].text, voice)}
-    work |= {version: lambda number, m=model: m.speak(items[number].text) for version, model in models.items()}
+    work |= {version: partial(_speak, model, items) for version, model in models.items()}
     said, took_s = _timed(work, len(items))
     rows = []
     for version, clips in said.items():
@@ -131,6 +132,15 @@ def _spoken(family: Any, voice: Any, models: dict[str, Any], folder: Path, items
             )
         )
     return rows
+
+
+def _transcribe(model: Any, clips: Sequence[Any], number: int) -> str:
+    text: str = model.transcribe(clips[number])
+    return text
+
+
+def _speak(model: Any, items: Sequence[Item], number: int) -> Any:
+    return model.speak(items[number].text)
 
 
 def _distance_db(one: Any, other: Any, rate_hz: int) -> float:

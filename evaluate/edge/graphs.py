@@ -13,21 +13,28 @@ import torch
 from recipes.schema import UserError
 
 Axes = Mapping[str, Mapping[int, str]]  # input → axis → name of its length; axes of one name are of one length
+Example = Sequence[torch.Tensor | list[torch.Tensor]]
+_MOST_BYTES = 2**31 - 2**24  # of a protobuf, less what is no weight
 _OPSET = 20  # known to onnxruntime since 1.17
 
 
 def write(
     path: Path,
     network: torch.nn.Module,
-    example: Sequence[torch.Tensor | list[torch.Tensor]],
+    example: Example,
     inputs: Sequence[str],
     outputs: Sequence[str],
     axes: Axes,
 ) -> None:
     """One network as ONNX, its weights in the file. `example`: what it is called with; `inputs` names each tensor.
 
-    Raises UserError where onnxscript is not installed.
+    Raises UserError where onnxscript is not installed, and for a network that one file does not hold.
     """
+    weights = sum(one.numel() * one.element_size() for one in network.parameters())
+    if weights > _MOST_BYTES:
+        raise UserError(
+            f"{path.name} would have {weights / 2**30:.1f} GiB; an ONNX file holds 2: take a smaller base"
+        )
     try:
         import onnxscript  # noqa: F401
     except ImportError:
@@ -100,9 +107,8 @@ def _share_tables(model: Any) -> None:
         if table not in held or f"{table}_quantized" not in held:
             continue
         ids, out = node.input[1], node.output[0]
-        axis = {"axis": 1}
         parts = [
-            helper.make_node("Gather", [f"{table}_quantized", ids], [f"{out}_small"], **axis),
+            helper.make_node("Gather", [f"{table}_quantized", ids], [f"{out}_small"], axis=1),
             helper.make_node("Cast", [f"{out}_small"], [f"{out}_wide"], to=TensorProto.FLOAT),
             helper.make_node("Gather", [f"{table}_scale", ids], [f"{out}_scale"], axis=0),
             helper.make_node("Mul", [f"{out}_wide", f"{out}_scale"], [out]),

@@ -24,7 +24,7 @@ class Encoder(torch.nn.Module):
         super().__init__()
         self.encoder = model.speecht5.encoder
         layers = model.speecht5.decoder.wrapped_decoder.layers
-        self.crossing = torch.nn.ModuleList(layer.encoder_attn for layer in layers)
+        self.crossing: Any = torch.nn.ModuleList(layer.encoder_attn for layer in layers)
 
     def forward(self, ids: torch.Tensor) -> Tensors:
         hidden = self.encoder(ids, attention_mask=None, return_dict=True).last_hidden_state
@@ -110,7 +110,14 @@ def export(family: Any, folder: Path, voice: Any) -> dict[str, Any]:
 
     kept = torch.ones(config.speech_decoder_prenet_layers, config.speech_decoder_prenet_units)
     frame = torch.zeros(1, 1, config.num_mel_bins)
-    example = [frame, kept, some(5, size), some(5, size), some(size, 20), some(20, size)]
+    example: graphs.Example = [
+        frame,
+        kept,
+        some(5, size),
+        some(5, size),
+        some(size, 20),
+        some(20, size),
+    ]
     axes = {name: {2: "past"} for name in held} | {name: {3 if "keys" in name else 2: "letters"} for name in cross}
     outputs = ["frames", "stop", *(name.replace("held", "kept") for name in held)]
     decoder = Decoder(model, torch.from_numpy(voice))

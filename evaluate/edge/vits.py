@@ -19,10 +19,16 @@ APART = ("predictor", "encoder.project", "decoder")
 _LEAST = 1e-3  # of a bin's width, height and slope, in `transformers`
 
 
-class Attention(VitsAttention):  # type: ignore[misc]
+class Attention(VitsAttention):
     """Attention with relative positions for texts of any length, in operations that ONNX has."""
 
-    def forward(self, hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        key_value_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, None]:
         """(1, n, width) as (1, n, width)."""
         count, window = hidden_states.shape[1], self.window_size
         query, key, value = (
@@ -43,16 +49,16 @@ class Attention(VitsAttention):  # type: ignore[misc]
         return self.out_proj(found.transpose(0, 1).flatten(1)[None]), None
 
 
-class Flow(VitsConvFlow):  # type: ignore[misc]
+class Flow(VitsConvFlow):
     """A flow of the duration predictor backwards, its spline worked out everywhere and taken where it holds."""
 
-    def forward(self, inputs: torch.Tensor, padding_mask: torch.Tensor, global_conditioning: Any, **_: Any) -> Any:
+    def forward(self, inputs: Any, padding_mask: Any, global_conditioning: Any = None, reverse: bool = True) -> Any:
         """(1, 2, n) as (1, 2, n)."""
-        first, second = inputs.split(self.half_channels, dim=1)
+        first, second = inputs[:, : self.half_channels], inputs[:, self.half_channels :]
         hidden = self.conv_proj(self.conv_dds(self.conv_pre(first), padding_mask, global_conditioning))
         bins = hidden.reshape(1, self.half_channels, -1, inputs.shape[2]).transpose(2, 3)
         sizes = bins[..., : 2 * self.num_bins] / math.sqrt(self.filter_channels)
-        widths, heights = sizes.split(self.num_bins, dim=-1)
+        widths, heights = sizes[..., : self.num_bins], sizes[..., self.num_bins :]
         bent = spline(second, widths, heights, bins[..., 2 * self.num_bins :], self.tail_bound)
         return torch.cat([first, bent], dim=1), None
 

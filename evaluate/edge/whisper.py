@@ -27,7 +27,7 @@ class Encoder(torch.nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.encoder = model.model.encoder
-        self.crossing = torch.nn.ModuleList(layer.encoder_attn for layer in model.model.decoder.layers)
+        self.crossing: Any = torch.nn.ModuleList(layer.encoder_attn for layer in model.model.decoder.layers)
 
     def forward(self, mels: torch.Tensor) -> Tensors:
         hidden = self.encoder(mels).last_hidden_state
@@ -70,7 +70,7 @@ class Decoder(torch.nn.Module):
 
 def heads_of(states: torch.Tensor, attention: Any) -> torch.Tensor:
     """(1, n, width) as (1, heads, n, size)."""
-    return states.unflatten(2, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+    return states.reshape(1, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
 
 
 def attend(
@@ -97,7 +97,13 @@ def export(family: Any, folder: Path, voice: Any = None) -> dict[str, Any]:
     def some(*shape: int) -> Tensors:
         return [torch.zeros(1, config.decoder_attention_heads, *shape) for _ in layers]
 
-    example = [torch.zeros(1, 3, dtype=torch.long), some(5, size), some(5, size), some(size, 50), some(50, size)]
+    example: graphs.Example = [
+        torch.zeros(1, 3, dtype=torch.long),
+        some(5, size),
+        some(5, size),
+        some(size, 50),
+        some(50, size),
+    ]
     axes = {"ids": {1: "new"}} | {name: {2: "past"} for name in held}
     axes |= {name: {3 if "keys" in name else 2: "positions"} for name in cross}
     outputs = ["scores", *(name.replace("held", "kept") for name in held)]
