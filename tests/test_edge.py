@@ -368,6 +368,13 @@ def test_what_was_withdrawn_is_not_exported(tmp_path: Path, what: str) -> None:
         run(recipe)
 
 
+def test_an_adapter_of_another_dataset_is_refused_for_nobody_knows_what_it_has_seen(tmp_path: Path) -> None:
+    recipe = ready(tmp_path, "ctc", base=wav2vec2(tmp_path / "base"))
+    dataset.write(recipe, tiny.utterances())
+    with pytest.raises(UserError, match="not trained on the dataset as it is now"):
+        run(recipe)
+
+
 def test_a_pickle_in_the_adapter_is_not_opened(tmp_path: Path) -> None:
     recipe = ready(tmp_path, "ctc", base=wav2vec2(tmp_path / "base"))
     (adapter_folder(recipe) / "pytorch_model.bin").write_bytes(b"\x80\x04.")

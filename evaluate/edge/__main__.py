@@ -17,15 +17,14 @@ from evaluate.edge import bundle, check, report
 from evaluate.edge.check import Row
 from evaluate.items import Item
 from recipes.command import run
-from recipes.provenance import file_digest, is_withdrawn
+from recipes.provenance import file_digest, is_withdrawn, read_lineage
 from recipes.schema import Recipe, UserError
-from train.adapter import adapter_folder, open_dataset, open_model, register, voice_of
+from train.adapter import adapter_folder, dataset_hash, open_dataset, open_model, register, voice_of
 
 
 def main(recipe: Recipe) -> None:
     bundle.networks_of(recipe)
-    marked.adapter_hash(recipe)
-    open_dataset(recipe)
+    refuse_what_must_not_go_out(recipe)
     rows = kept(recipe)
     if rows is None:
         wanted = sentences(recipe)
@@ -33,6 +32,15 @@ def main(recipe: Recipe) -> None:
             rows = export(recipe, part, wanted)
     print(report.table(rows))
     print(f"merged/, float/ and int8/ in {report.folder_of(recipe)}; report.json says what they are made from")
+
+
+def refuse_what_must_not_go_out(recipe: Recipe) -> None:
+    """Raises UserError for an adapter or a dataset that may not be used, or that do not belong together."""
+    marked.adapter_hash(recipe)
+    open_dataset(recipe)
+    folder = adapter_folder(recipe)
+    if dataset_hash(recipe) not in read_lineage(folder).parents:  # then nobody knows which sentences are unseen
+        raise UserError(f"{folder}: not trained on the dataset as it is now; run: python -m train RECIPE")
 
 
 def kept(recipe: Recipe) -> list[Row] | None:
@@ -63,8 +71,7 @@ def export(recipe: Recipe, part: Path, wanted: Sequence[Item]) -> list[Row]:
         print(report.table(rows))
         raise UserError(f"{'; '.join(found)}: nothing was kept")
     report.write(recipe, part, rows, wanted, speaker)
-    marked.adapter_hash(recipe)  # it may have been revoked or withdrawn meanwhile
-    open_dataset(recipe)
+    refuse_what_must_not_go_out(recipe)  # it may have been revoked or withdrawn meanwhile
     whole, old = report.folder_of(recipe), part.with_name(".edge.old")
     shutil.rmtree(old, ignore_errors=True)
     if whole.exists():
