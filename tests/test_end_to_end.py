@@ -210,7 +210,8 @@ def test_whisper_learns_tamazight_from_real_recordings(tmp_path: Path, capsys: p
     assert cer["adapter - base"]["high"] < 0, "the adapter is not surely better than the base"
     assert cer["adapter"]["value"] < 0.6 * cer["base"]["value"]
 
-    done = run("evaluate.edge", recipe, "evaluate.edge.max_clips=30")  # refuses what is further off than 0.02
+    limits = ("evaluate.edge.max_clips=30", "evaluate.edge.max_cer_change=0.05")  # of a model that errs in each third
+    done = run("evaluate.edge", recipe, *limits)
     assert done.returncode == 0, done.stderr
     with capsys.disabled():
         print(done.stdout)
