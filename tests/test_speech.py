@@ -1,7 +1,9 @@
 """Signal work for generators: mel spectrograms and back, pitch, voices in numbers, letters in time."""
 
 import itertools
+from typing import Any
 
+import librosa
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,6 +40,20 @@ def test_speech_that_went_to_mel_and_back_has_nearly_the_same_mel() -> None:
 def test_the_same_frames_give_the_same_wave() -> None:
     frames = mel(babble(0.3), FRONT)
     assert np.array_equal(griffin_lim(frames, FRONT), griffin_lim(frames, FRONT))
+
+
+@pytest.mark.parametrize("front", [FRONT, Front(n_fft=800, hop=300)])
+def test_griffin_lim_is_that_of_librosa(front: Front) -> None:
+    frames = mel(babble(0.5), front)
+    spectrum = np.maximum(np.linalg.pinv(filters(front)) @ np.exp(frames.T * 2.5 - 5.0), 0.0)
+    asked = {"n_iter": 8, "hop_length": front.hop, "n_fft": front.n_fft, "momentum": 0.95, "random_state": 0}
+    theirs = librosa.griffinlim(spectrum.astype(np.float32), **asked)
+    assert np.allclose(griffin_lim(frames, front, iterations=8), theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def filters(front: Front) -> np.ndarray[Any, np.dtype[np.float32]]:
+    bands = {"n_mels": front.mels, "fmin": front.low_hz, "fmax": front.high_hz}
+    return np.asarray(librosa.filters.mel(sr=front.rate_hz, n_fft=front.n_fft, **bands), dtype=np.float32)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

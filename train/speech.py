@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import librosa
 import numpy as np
@@ -25,6 +26,7 @@ class Front:
 
 # Natural logarithms of mel magnitudes lie between -11.5 (the floor) and about 2; this brings them near ±2.
 _FLOOR, _CENTRE, _SCALE = 1e-5, -5.0, 2.5
+_MOMENTUM = 0.95  # of Griffin-Lim: faster than without, and still sure to end
 
 
 @cache
@@ -62,17 +64,52 @@ def from_log10(frames: Frames) -> Frames:
 def griffin_lim(frames: Frames, front: Front, iterations: int = 40) -> Samples:
     """A wave whose `mel` is near the frames: float32 (n,), n = (frames - 1) * hop.
 
-    Source: Griffin and Lim, IEEE Trans. ASSP 32(2), 1984; accelerated as in Perraudin et al., WASPAA 2013.
+    Source: Griffin and Lim, IEEE Trans. ASSP 32(2), 1984; accelerated as in Perraudin et al., WASPAA 2013. What
+    `librosa.griffinlim` gives, in less than half of its time: spectra stay as torch transforms them, (frames, bins).
     """
+    import torch
+
     silence = (np.log(_FLOOR) - _CENTRE) / _SCALE
     lacking = max(0, 1 + front.n_fft // front.hop - len(frames))  # of the frames that one window spans
     frames = np.pad(frames, ((0, lacking), (0, 0)), constant_values=silence)
-    magnitudes = np.exp(frames.T * _SCALE + _CENTRE)
-    spectrum = np.maximum(_inverse_basis(front) @ magnitudes, 0.0)
-    wave = librosa.griffinlim(
-        spectrum, n_iter=iterations, hop_length=front.hop, n_fft=front.n_fft, momentum=0.95, random_state=0
-    )
-    return np.asarray(wave, dtype=np.float32)
+    magnitudes = np.exp(frames * _SCALE + _CENTRE)
+    spectrum = torch.from_numpy(np.maximum(magnitudes @ _inverse_basis(front).T, 0.0))
+    phases = 2 * np.pi * np.random.RandomState(0).random(tuple(spectrum.T.shape)).T
+    window = torch.hann_window(front.n_fft)
+    gain, edge = _inside(window.square(), len(spectrum), front.hop), front.n_fft // 2
+    with torch.inference_mode():
+        guess = torch.polar(spectrum, torch.from_numpy(phases.astype(np.float32)))
+        before = torch.zeros_like(guess)
+        for _ in range(iterations):
+            wave = _overlapped(torch.fft.irfft(guess, front.n_fft) * window, front.hop) * gain
+            heard = torch.fft.rfft(wave.unfold(0, front.n_fft, front.hop) * window)
+            guess = torch.sub(heard, before, alpha=_MOMENTUM / (1 + _MOMENTUM))
+            power = torch.addcmul(guess.real.square(), guess.imag, guess.imag)
+            torch.view_as_real(guess).mul_((spectrum * power.add_(1e-30).rsqrt_())[..., None])
+            before = heard
+        wave = _overlapped(torch.fft.irfft(guess, front.n_fft) * window, front.hop) * gain
+        return np.asarray(wave[edge : len(wave) - edge].numpy(), dtype=np.float32)
+
+
+def _overlapped(windows: Any, hop: int) -> Any:
+    """Windows, a tensor (frames, n_fft), laid over each other a hop apart and added up: (n,)."""
+    import torch
+
+    frames, n_fft = windows.shape
+    parts = torch.nn.functional.pad(windows, (0, -n_fft % hop)).unflatten(1, (-1, hop))
+    whole = windows.new_zeros(frames + parts.shape[1] - 1, hop)
+    for number in range(parts.shape[1]):
+        whole[number : number + frames] += parts[:, number]
+    return whole.flatten()[: (frames - 1) * hop + n_fft]
+
+
+def _inside(weight: Any, frames: int, hop: int) -> Any:
+    """What overlapped windows of a weight (n_fft,) are multiplied by: its sum's inverse, 0 beyond the middles of the
+    first and the last window, where there is no sound."""
+    gain = 1 / _overlapped(weight.expand(frames, -1), hop).clamp(min=1e-11)
+    gain[: len(weight) // 2] = 0
+    gain[len(gain) - len(weight) // 2 :] = 0
+    return gain
 
 
 def pitch(samples: Samples, front: Front) -> Frames:
