@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from recipes.schema import Recipe, UserError
 from tests import tiny, voice
 from tests.conftest import ROOT, needs
 from train.adapter import adapter_folder, dataset_folder
+from train.families.speecht5 import SpeechT5
 from web.page import LANGUAGES
 
 PHRASES = [("hello", "ⴰⵉⵓ"), ("closed", "ⴰⵉⵓ ⴰⵉ"), ("open", "ⴰⵉⵓ ⴰⵉⵓ."), ("wait", "ⴰⵉ ⵣ")]
@@ -172,6 +174,33 @@ def test_it_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert len(rows_of(folder)) == 30
     assert all((folder / row[kind]).is_file() for row in rows_of(folder) for kind in ("wav", "opus"))
     assert len(list(sounds.iterdir())) == 90  # and no half-written file is left
+
+
+def test_phrases_are_spoken_together_as_they_are_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = voice.ready(tmp_path, "speecht5", pack={"formats": ["wav"]})
+    path = table(tmp_path, [(f"p{n}", "ⴰⵉⵓ " * (n % 3 + 1)) for n in range(6)])
+    monkeypatch.setattr("train.families._TEXTS_AT_ONCE", 4)
+    sizes: list[int] = []
+    many = SpeechT5.synthesise_many
+
+    def counted(family: SpeechT5, texts: Any, voice: Any) -> Any:
+        sizes.append(len(texts))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt  # in the second batch: the first is on disk
+        return many(family, texts, voice)
+
+    monkeypatch.setattr(SpeechT5, "synthesise_many", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, path)
+    folder = run(recipe, path)
+    assert sizes == [4, 2, 2]
+    together = [(row, soundfile.read(folder / row["wav"])[0]) for row in rows_of(folder)]
+    shutil.rmtree(folder)
+    monkeypatch.setattr("train.families.batches", lambda lengths, _: [[place] for place in range(len(lengths))])
+    run(recipe, path)
+    for (row, samples), alone in zip(together, rows_of(folder), strict=True):
+        assert row == alone
+        assert np.allclose(samples, soundfile.read(folder / alone["wav"])[0], atol=1e-3)
 
 
 # ---------------------------------------------------------------- the table

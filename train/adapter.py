@@ -42,10 +42,11 @@ from recipes.records import Lineage
 from recipes.schema import Lora, Recipe, Train, UserError
 from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
-from train.families import Family, Samples, Skip, open_family, pretrained
+from train.families import Family, Samples, Skip, Spoken, open_family, pretrained, speak_all
 from train.features import resampled, samples_of, speaker_voices
 
 __all__ = [
+    "Spoken",
     "adapter_folder",
     "add_lora",
     "dataset_folder",
@@ -71,6 +72,7 @@ __all__ = [
     "save",
     "signature",
     "sources",
+    "speak_all",
     "steady_pitch",
     "stretches_of_speech",
     "tolerant",

@@ -96,7 +96,7 @@ def _overlapped(windows: Any, hop: int) -> Any:
     import torch
 
     frames, n_fft = windows.shape
-    parts = torch.nn.functional.pad(windows, (0, -n_fft % hop)).unflatten(1, (-1, hop))
+    parts = torch.nn.functional.pad(windows, (0, -n_fft % hop)).view(frames, -1, hop)
     whole = windows.new_zeros(frames + parts.shape[1] - 1, hop)
     for number in range(parts.shape[1]):
         whole[number : number + frames] += parts[:, number]

@@ -1,15 +1,14 @@
-"""Phrases as sound: spoken, cut, levelled, encoded and heard, each one whole on disk before the next begins.
+"""Phrases as sound: spoken in batches, then each cut, levelled, encoded and heard, whole on disk before the next.
 
-A file's name is made of what decides its sound. So a run that was killed goes on where it stopped, and another
-adapter, voice or text makes other files.
+A file's name is made of what decides its sound. So a run that was killed goes on where it stopped, but for a batch at
+most, and another adapter, voice or text makes other files.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from evaluate.pack.phrases import Phrase
 from evaluate.recognition import Judge, comparable, errors
 from recipes.provenance import write_text
 from recipes.schema import Recipe, UserError
-from train.adapter import base_hash, voice_of
+from train.adapter import base_hash, speak_all, voice_of
 
 _PEAK = 0.98
 _LAYOUT = "1"  # of what a name is made of, and of the notes
@@ -61,9 +60,11 @@ def all_of(recipe: Recipe, wanted: Sequence[Phrase]) -> list[Spoken]:
     if recipe.train.recognises:
         raise UserError(f"{recipe.name}: {recipe.train.family} recognises speech, and a pack needs one that speaks")
     studio = Studio(recipe)
-    many = len(wanted) >= 5
-    shown = track(wanted, "speaking", console=Console(stderr=True), disable=not many)
-    return [studio.spoken(phrase) for phrase in shown]
+    todo = [phrase for phrase in wanted if not studio.note(phrase).exists()]
+    shown = track(studio.speak(todo), "speaking", len(todo), console=Console(stderr=True), disable=len(todo) < 5)
+    for _ in shown:
+        pass
+    return [studio.spoken(phrase) for phrase in wanted]
 
 
 class Studio:
@@ -84,23 +85,28 @@ class Studio:
         self.folder = folder_of(recipe) / "sounds"
 
     def spoken(self, phrase: Phrase) -> Spoken:
-        """One phrase; its note is written last, and says that all of it is there."""
+        """What was found of a phrase."""
+        return Spoken(**json.loads(self.note(phrase).read_text(encoding="utf-8")))
+
+    def note(self, phrase: Phrase) -> Path:
+        """The note of a phrase; it is written last, and says that all of it is there."""
         content = " ".join([self.made_by, phrase.id, phrase.language, phrase.text])
-        sound = f"{phrase.id}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-        note = self.folder / f"{sound}.json"
-        if not note.exists():
-            write_text(note, json.dumps(asdict(self._speak(phrase, sound)), ensure_ascii=False))
-        return Spoken(**json.loads(note.read_text(encoding="utf-8")))
+        return self.folder / f"{phrase.id}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
 
-    @cached_property
-    def _model(self) -> tuple[Any, Any]:
+    def speak(self, phrases: Sequence[Phrase]) -> Iterator[Phrase]:
+        """Speak phrases, like ones together, and keep them; each as soon as it is whole on disk."""
+        if not phrases:
+            return
         opened = models.open_one(self.recipe, _ADAPTER)
-        return opened, voice_of(opened, self.recipe)[self.voice]
+        voice = voice_of(opened, self.recipe)[self.voice]
+        for some in speak_all(opened, [phrase.said for phrase in phrases], voice):
+            for place, (raw, stopped) in some.items():
+                found = self._kept(phrases[place], opened, raw, stopped)
+                write_text(self.note(phrases[place]), json.dumps(asdict(found), ensure_ascii=False))
+                yield phrases[place]
 
-    def _speak(self, phrase: Phrase, sound: str) -> Spoken:
-        opened, voice = self._model
-        raw = opened.synthesise(phrase.said, voice)
-        stopped = bool(getattr(opened, "stopped", True))
+    def _kept(self, phrase: Phrase, opened: Any, raw: stimuli.Samples, stopped: bool) -> Spoken:
+        sound = self.note(phrase).stem
         samples, loudness = finished(raw, opened.rate_hz, self.recipe.evaluate.loudness_lufs)
         samples = self.marks.speech(samples, opened.rate_hz)
         for kind in self.settings.formats:

@@ -2,9 +2,9 @@
 
 import difflib
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,19 @@ Samples = NDArray[np.float32]  # (n,), mono, full scale ±1
 Example = dict[str, NDArray[Any]]  # one utterance as arrays, ready for `collate`
 
 
+_TEXTS_AT_ONCE, _LETTERS_AT_ONCE = 32, 2_000  # that are spoken in a batch, padding counted
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 class Skip(Exception):
     """An utterance this family cannot learn from. Its text is the reason."""
+
+
+class Spoken(NamedTuple):
+    """A text as speech, and whether the model ended by itself."""
+
+    samples: Samples
+    stopped: bool
 
 
 class Family(Protocol):
@@ -88,6 +96,14 @@ class Stopping(Family, Protocol):
 
 
 @runtime_checkable
+class Batched(Family, Protocol):
+    """A generator that speaks several texts at once, in less time than one after another."""
+
+    def synthesise_many(self, texts: Sequence[str], voice: Samples) -> list[Spoken]:
+        """Each text as `synthesise` speaks it, whatever else is in the batch."""
+
+
+@runtime_checkable
 class Attentive(Family, Protocol):
     """A family that can show which sound it takes for which letter."""
 
@@ -108,6 +124,36 @@ class Windowed(Family, Protocol):
     """A recogniser that fills clips up with silence."""
 
     window_s: float | None  # as far as that; None: to the longest of a batch
+
+
+def speak_all(family: Family, texts: Sequence[str], voice: Samples) -> Iterator[dict[int, Spoken]]:
+    """All texts as speech, by their places, a batch at a time: texts of like length, the longest first."""
+    for places in batches([len(text) for text in texts], isinstance(family, Batched)):
+        yield dict(zip(places, speak(family, [texts[place] for place in places], voice), strict=True))
+
+
+def speak(family: Family, texts: Sequence[str], voice: Samples) -> list[Spoken]:
+    """Texts as speech: at once, where the family can."""
+    if isinstance(family, Batched):
+        return family.synthesise_many(texts, voice)
+    return [Spoken(family.synthesise(text, voice), getattr(family, "stopped", True)) for text in texts]
+
+
+def batches(lengths: Sequence[int], many: bool = True) -> list[list[int]]:
+    """Places of texts that are spoken together, by their lengths; each alone where not `many`."""
+    found: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        most = min(_TEXTS_AT_ONCE, _LETTERS_AT_ONCE // (lengths[found[-1][0]] + 2)) if found and many else 1
+        if found and len(found[-1]) < most:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
+
+
+def joined(pieces: Sequence[Spoken]) -> Spoken:
+    """Pieces of one text as the whole."""
+    return Spoken(np.concatenate([one.samples for one in pieces]), all(one.stopped for one in pieces))
 
 
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:

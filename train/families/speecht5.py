@@ -8,7 +8,7 @@ HiFi-GAN that `train.vocoder` names.
 import io
 import tempfile
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,20 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
+from train.drawing import Masks, draw
+from train.families import (
+    Example,
+    Samples,
+    Skip,
+    Spoken,
+    joined,
+    letters_of,
+    new_model,
+    pretrained,
+    pretrained_model,
+    quantised,
+)
+from train.padding import silent_beyond, together
 from train.speech import Front, from_log10, griffin_lim, voice_statistics
 
 # A skipped layer has no attention for the guided loss to look at, and breaks training on several devices.
@@ -67,6 +80,7 @@ class SpeechT5:
         self._encoder_name, self._vocoder_name = settings.speaker_encoder, settings.vocoder
         self._encoder: Any = None
         self._vocoder: Any = None
+        self._masks: tuple[Any, Masks] | None = None  # and of which device and precision they are
         _check(self.config, settings)
 
     def add_letters(self, texts: Iterable[str]) -> dict[str, list[int]]:
@@ -130,7 +144,7 @@ class SpeechT5:
 
     def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
         """The decoder's cross-attention, over all heads and layers, while it draws the recording."""
-        core = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        core = self.core
         device = next(core.parameters()).device
         batch = {name: x.to(device) for name, x in self.collate([self.encode(text, samples, voice)]).items()}
         with torch.inference_mode(), self.same_dropout():
@@ -143,9 +157,15 @@ class SpeechT5:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than the encoder holds is spoken in pieces, cut between words."""
-        pieces = textwrap.wrap(text, self.config.max_text_positions - 2) or [""]
-        self.stopped = True
-        return np.concatenate([self._speak(piece, voice) for piece in pieces])
+        (spoken,) = self.synthesise_many([text], voice)
+        self.stopped = spoken.stopped
+        return spoken.samples
+
+    def synthesise_many(self, texts: Sequence[str], voice: Samples) -> list[Spoken]:
+        """Each as it is spoken alone, up to where the model stops: after 1 to 20 frames (16 to 320 ms) a letter."""
+        pieces = [textwrap.wrap(text, self.config.max_text_positions - 2) or [""] for text in texts]
+        spoken = iter(self._speak([piece for some in pieces for piece in some], voice) if pieces else [])
+        return [joined([next(spoken) for _ in some]) for some in pieces]
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
@@ -160,26 +180,41 @@ class SpeechT5:
         ids = [*self.tokenizer.convert_tokens_to_ids(letters), self.tokenizer.eos_token_id]
         return np.array(ids, dtype=np.int64)
 
-    def _speak(self, text: str, voice: Samples) -> Samples:
-        """One piece of text, up to where the model stops: after 1 to 20 frames (16 to 320 ms) a letter."""
-        device = next(self.model.parameters()).device
-        ids = torch.from_numpy(self._ids(text))[None].to(device)
-        room = (self.config.max_speech_positions - 1) * self.config.reduction_factor / ids.shape[1]
-        with self.same_dropout():
-            frames = self.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                speaker_embeddings=torch.from_numpy(voice)[None].to(device),
-                minlenratio=1.0,
-                maxlenratio=(most := min(20.0, room)),
-            )
-            self.stopped &= len(frames) // self.config.reduction_factor < int(
-                ids.shape[1] * most / self.config.reduction_factor
-            )
-            if (vocoder := self.open_vocoder()) is not None:
-                with torch.inference_mode():
-                    return np.asarray(vocoder(frames).float().cpu())
-        return griffin_lim(from_log10(np.asarray(frames.float().cpu())), self._front())
+    def _speak(self, pieces: list[str], voice: Samples) -> list[Spoken]:
+        core = self.core
+        like = next(core.parameters())
+        given = torch.from_numpy(voice).to(like.device, core.speech_decoder_postnet.feat_out.bias.dtype)
+        ids = [torch.from_numpy(self._ids(piece)).to(like.device) for piece in pieces]
+        most = [self._most(len(row)) for row in ids]
+        if self._masks is None or self._masks[0] != (given.device, given.dtype):
+            prenet, share = core.speecht5.decoder.prenet, self.config.speech_decoder_prenet_dropout
+            self._masks = ((given.device, given.dtype), Masks(prenet, share, given))
+        drawn = draw(core, ids, given, self._masks[1], most)
+        waves = self._waves([frames for frames, _ in drawn])
+        return [Spoken(wave, by_itself) for wave, (_, by_itself) in zip(waves, drawn, strict=True)]
+
+    def _most(self, letters: int) -> int:
+        """Steps that so many letters may take."""
+        factor = self.config.reduction_factor
+        room = (self.config.max_speech_positions - 1) * factor
+        return int(letters * min(20.0, room / letters) / factor)
+
+    def _waves(self, rows: list[torch.Tensor]) -> list[Samples]:
+        """Frames, (frames, mels) each, as sound."""
+        if (vocoder := self.open_vocoder()) is None:
+            return [griffin_lim(from_log10(np.asarray(frames.float().cpu())), self._front()) for frames in rows]
+        if len(rows) > 1 and not together(vocoder, rows[0].device):
+            return [wave for row in rows for wave in self._waves([row])]
+        padded, lengths = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), [len(row) for row in rows]
+        with torch.inference_mode(), silent_beyond(vocoder, lengths):
+            waves = np.asarray(vocoder(padded).float().cpu())
+        hop = waves.shape[1] // max(lengths)
+        return [wave[: length * hop] for wave, length in zip(waves, lengths, strict=True)]
+
+    @property
+    def core(self) -> Any:
+        """The model itself, under whatever wraps it."""
+        return next(m for m in self.model.modules() if isinstance(m, SpeechT5ForTextToSpeech))
 
     def open_vocoder(self) -> Any:
         """The HiFi-GAN of `train.vocoder`, opened once; None where there is none."""

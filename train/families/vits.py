@@ -6,7 +6,7 @@ Source: Kim, Kong and Son, VITS, ICML 2021; Pratap et al., "Scaling speech techn
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,17 @@ from transformers import VitsConfig, VitsTokenizer
 from transformers.utils.hub import cached_file
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, spread
+from train.families import (
+    Example,
+    Samples,
+    Skip,
+    Spoken,
+    letters_of,
+    new_model,
+    pretrained,
+    pretrained_model,
+    spread,
+)
 from train.speech import Front, voice_statistics
 from train.vits.discriminator import Discriminator
 from train.vits.letters import alike
@@ -167,11 +177,14 @@ class Vits:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Always alike, though VITS draws its rhythm and tone: the noise is. A letter it has not is left out."""
+        return self.synthesise_many([text], voice)[0].samples
+
+    def synthesise_many(self, texts: Sequence[str], voice: Samples) -> list[Spoken]:
+        """Each as it is spoken alone; as long as its letters, and so always to an end."""
         device = next(self.model.parameters()).device
-        ids = torch.from_numpy(self._ids(text))[None].to(device)
-        with self._same_noise():
-            wave = self.core.speak(ids, torch.from_numpy(voice)[None].to(device))
-        return np.asarray(wave.float().cpu())
+        ids = [torch.from_numpy(self._ids(text)).to(device) for text in texts]
+        waves = self.core.speak(ids, torch.from_numpy(voice)[None].to(device), self._same_noise) if ids else []
+        return [Spoken(np.asarray(wave.float().cpu()), True) for wave in waves]
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)

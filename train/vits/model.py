@@ -6,8 +6,8 @@ piece from section 3.2 and the authors' settings for 16 and 22 kHz.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from transformers import VitsConfig, VitsModel
 from transformers.models.vits.modeling_vits import VitsConvFlow, VitsResidualCouplingLayer
 
+from train.padding import silent_beyond, together
 from train.vits.alignment import durations, likelihoods, path
 from train.vits.discriminator import Discriminator, opposed_losses
 from train.vits.spectrogram import linear, log_mel
@@ -23,8 +24,10 @@ from train.vits.spectrogram import linear, log_mel
 _PIECE = 8192  # samples that are decoded of each utterance in a training step
 _MEL_WEIGHT = 45.0
 _LONGEST_TOKEN_S = 1.0  # of a token when speaking: a model that has learnt nothing yet asks for minutes
+_FRAMES_AT_ONCE = 2_000  # that are decoded together, about half a minute
 
 Tensor = torch.Tensor
+Noise = Callable[[], AbstractContextManager[None]]
 
 
 class TrainableVits(VitsModel):
@@ -97,22 +100,47 @@ class TrainableVits(VitsModel):
         return durations(scores, frames, attention_mask.sum(1))
 
     @torch.no_grad()
-    def speak(self, input_ids: Tensor, voices: Tensor) -> Tensor:
-        """One text as a wave: float32 (samples,). `input_ids`: (1, tokens). `voices`: as in `forward`.
+    def speak(
+        self, texts: list[Tensor], voice: Tensor, noise: Callable[[], AbstractContextManager[None]]
+    ) -> list[Tensor]:
+        """Texts as waves, float32 (samples,) each. `texts`: ids, (tokens,). `voice`: (1, 64), or (1, 0).
 
-        What `VitsModel` computes from the same random numbers, but that no token lasts over a second.
+        `noise`: within it random numbers are drawn, anew for each text. Each becomes what `VitsModel` computes of it
+        alone from the same numbers, but that no token lasts over a second.
         """
-        condition, mask = self.condition(voices), torch.ones_like(input_ids)[:, None].float()
-        text = self.text_encoder(input_ids, mask.transpose(1, 2), torch.ones_like(input_ids))
-        logs = self._log_durations(text.last_hidden_state, mask, condition)[0, 0]
+        condition, tokens = self.condition(voice), [len(text) for text in texts]
+        mask = (torch.arange(max(tokens))[None] < torch.tensor(tokens)[:, None]).to(voice.device)
+        ids = nn.utils.rnn.pad_sequence(texts, batch_first=True)
+        text = self.text_encoder(ids, mask[..., None].to(self.dtype), mask.long())
+        latents = []
+        for row, count in enumerate(tokens):
+            with noise():
+                hidden, means, log_stds = (x[row : row + 1, :count] for x in text[:3])
+                latents.append(self._latents(hidden, means, log_stds, condition))
+        return [wave for some in _together(latents) for wave in self._waves(some, condition)]
+
+    def _latents(self, hidden: Tensor, means: Tensor, log_stds: Tensor, condition: Tensor | None) -> Tensor:
+        """Of one text of (1, tokens, ...), each token as long as it takes, before the flow: (frames, size)."""
+        logs = self._log_durations(hidden, torch.ones_like(hidden[..., 0])[:, None], condition)[0, 0]
         counts = torch.ceil(torch.exp(logs) / self.speaking_rate).clamp(max=self.longest_token).long()
         if not counts.any():
             counts[-1] = 1
-        means, log_stds = (x[0].repeat_interleave(counts, 0).T[None] for x in text[1:3])
-        noise = torch.randn_like(means) * torch.exp(log_stds) * self.noise_scale
-        frames = torch.ones_like(means[:, :1])
-        wave: Tensor = self.decoder(self.flow(means + noise, frames, condition, reverse=True), condition)
-        return wave[0, 0]
+        means, log_stds = (x[0].repeat_interleave(counts, 0).T[None] for x in (means, log_stds))
+        return (means + torch.randn_like(means) * torch.exp(log_stds) * self.noise_scale)[0].T
+
+    def _waves(self, latents: list[Tensor], condition: Tensor | None) -> list[Tensor]:
+        """Latents of several texts as waves."""
+        if len(latents) > 1 and not together(self.decoder, latents[0].device):
+            return [wave for row in latents for wave in self._waves([row], condition)]
+        frames = [len(row) for row in latents]
+        padded = nn.utils.rnn.pad_sequence(latents, batch_first=True).transpose(1, 2)
+        mask = (torch.arange(max(frames))[None] < torch.tensor(frames)[:, None]).to(padded)[:, None]
+        if condition is not None:
+            condition = condition.expand(len(latents), -1, -1)
+        flowed = self.flow(padded, mask, condition, reverse=True)
+        with silent_beyond(self.decoder, frames):
+            waves = self.decoder(flowed, condition)[:, 0]
+        return [wave[: count * self.hop] for wave, count in zip(waves, frames, strict=True)]
 
     def condition(self, voices: Tensor) -> Tensor | None:
         """A voice as the rows of the speaker table, weighted by its numbers: (batch, size, 1)."""
@@ -156,6 +184,16 @@ class TrainableVits(VitsModel):
         with _in_full_precision(made):
             real, made = (log_mel(linear(x, n_fft, self.hop), self.config.sampling_rate) for x in (real, made))
             return (real - made).abs().mean()
+
+
+def _together(latents: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Rows that are decoded at once, so that memory holds them."""
+    first = 0
+    for last in range(1, len(latents) + 1):
+        longest = max(len(row) for row in latents[first : last + 1])
+        if last == len(latents) or longest * (last + 1 - first) > _FRAMES_AT_ONCE:
+            yield latents[first:last]
+            first = last
 
 
 def _divergence(flowed: Tensor, log_stds: Tensor, means: Tensor, prior_log_stds: Tensor, mask: Tensor) -> Tensor:
