@@ -21,6 +21,8 @@ _WRITTEN["mp3"] = ("MP3", "MPEG_LAYER_III")
 _RATES_HZ: dict[str, tuple[int, ...]] = {"opus": (8_000, 12_000, 16_000, 24_000, 48_000)}
 _RATES_HZ["mp3"] = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
+_UNKNOWN_SIZE = b"\xff\xff\xff\xff"
+
 
 def statement(recipe: Recipe, weights: str) -> str:
     """What a file says of itself. `weights`: the hash of the adapter, or what names a base."""
@@ -32,8 +34,7 @@ def encode(samples: NDArray[np.float32], rate_hz: int, kind: Format, comment: st
 
     At the rate it has, or the next that the codec knows.
     """
-    known = _RATES_HZ.get(kind, (rate_hz,))
-    to_hz = next((rate for rate in known if rate >= rate_hz), known[-1])
+    to_hz = _known_hz(kind, rate_hz)
     container, subtype = _WRITTEN[kind]
     out = io.BytesIO()
     with soundfile.SoundFile(out, "w", to_hz, 1, subtype, format=container) as file:
@@ -103,6 +104,49 @@ class Marks:
         else:
             signed = "not signed: no c2pa-python here (pip install c2pa-python==0.38.1)"
         return f"files are {signed}; watermark: {asked.watermark or 'none'}"
+
+
+def _known_hz(kind: Format, rate_hz: int) -> int:
+    known = _RATES_HZ.get(kind, (rate_hz,))
+    return next((rate for rate in known if rate >= rate_hz), known[-1])
+
+
+class Growing:
+    """A file that is sent while it is being made. What its header cannot know yet, it does not say.
+
+    Encoders go back to write lengths when they end; players do without, as they do of a radio station.
+    """
+
+    def __init__(self, rate_hz: int, kind: Format, comment: str) -> None:
+        self.kind, self.rate_hz, self.to_hz, self._sent = kind, rate_hz, _known_hz(kind, rate_hz), 0
+        self._out = io.BytesIO()
+        container, subtype = _WRITTEN[kind]
+        self._file = soundfile.SoundFile(self._out, "w", self.to_hz, 1, subtype, format=container)
+        self._file.comment, self._file.title = comment, "Synthetic speech"
+
+    def add(self, samples: NDArray[np.float32]) -> bytes:
+        """What the file has more by these samples; a codec may keep some back."""
+        self._file.write(np.clip(resampled(samples, self.rate_hz, self.to_hz), -1, 1))
+        self._file.flush()
+        return self._grown()
+
+    def end(self) -> bytes:
+        """What was kept back."""
+        self._file.close()
+        return self._grown()
+
+    def _grown(self) -> bytes:
+        data = self._out.getvalue()[self._sent :]
+        if self._sent == 0 and self.kind == "wav":
+            data = _endless(data)
+        self._sent += len(data)
+        return data
+
+
+def _endless(wav: bytes) -> bytes:
+    """The beginning of a WAV file, as one that goes on for as long as it comes."""
+    chunk = wav.index(b"data", 12)
+    return wav[:4] + _UNKNOWN_SIZE + wav[8 : chunk + 4] + _UNKNOWN_SIZE + wav[chunk + 8 :]
 
 
 def adapter_hash(recipe: Recipe) -> str:

@@ -796,6 +796,7 @@ class Serve(Section):
     """The speech server: how it is reached, and how much it takes on."""
 
     models: list[str] = Field(["adapter"], min_length=1)  # names of evaluate.systems; kept in memory all at once
+    later: list[str] = []  # likewise, but each is opened when it is first asked for
     voices: list[str] | None = None  # codes of speakers that may be asked for; null: all who allow tts_clone
     max_chars: PositiveInt = 500  # of one text
     max_mib: PositiveFloat = Field(25, le=64)  # of one recording

@@ -3,9 +3,10 @@
 import io
 import json
 import re
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
@@ -16,17 +17,22 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+import torch
 import uvicorn
+import yaml
 
 from evaluate import feedback, marked
 from evaluate.serve import app as served
+from evaluate.serve.desk import Desk
 from evaluate.serve.metrics import Metrics
 from recipes.provenance import mark_withdrawn
-from recipes.schema import Recipe, UserError
-from tests import voice
+from recipes.schema import Recipe, UserError, load
+from tests import tiny, voice
 from tests.babble import babble
 from tests.conftest import needs
-from train.adapter import adapter_folder
+from train.adapter import adapter_folder, add_lora, save, voice_of
+from train.families import open_family
+from train.sharing import held_bytes
 from web.serve import address, door
 
 
@@ -135,7 +141,7 @@ def test_fifty_requests_at_once_and_none_is_lost(speaker: tuple[Recipe, httpx.Cl
         ({"response_format": "aac"}, 400, "invalid_format", "wav, mp3, opus, flac, pcm"),
         ({"speed": 2}, 400, "unsupported", "speed can only be 1"),
         ({"instructions": "sing"}, 400, "unsupported", "no instructions"),
-        ({"stream_format": "sse"}, 400, "unsupported", "speech comes whole"),
+        ({"stream_format": "sse"}, 400, "unsupported", "stream_format can only be audio"),
         ({"language": "fr"}, 400, "unknown_language", "language is one of zgh-Tfng"),
     ],
 )
@@ -268,6 +274,191 @@ def test_openais_own_client_transcribes(recogniser: tuple[Recipe, httpx.Client])
     assert client.audio.transcriptions.create(**asked, response_format="verbose_json").duration == pytest.approx(1.0)
     with pytest.raises(openai.BadRequestError, match="the recording cannot be used"):
         client.audio.transcriptions.create(model="adapter", file=("a.wav", b"RIFF"))
+
+
+# ---------------------------------------------------------------- sound while it is made
+
+LONG = "ⴰⵉⵓ ⴰⵉ. ⴰⵉⵓ! ⴰⵉ ⴰⵉⵓ؟ ⴰⵉ"
+
+
+@contextmanager
+def one_by_one(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[httpx.Client, Any, list[str]]]:
+    """A server that speaks a piece for each `release` of the semaphore; and the pieces that it began."""
+    may_speak, began = threading.Semaphore(0), list[str]()
+    levelled = served.requests._levelled
+
+    def waits(recipe: Recipe, asked: Any, text: str) -> Any:
+        began.append(text)
+        assert may_speak.acquire(timeout=60)
+        return levelled(recipe, asked, text)
+
+    monkeypatch.setattr(served.requests, "_levelled", waits)
+    with running(recipe) as client:
+        yield client, may_speak, began
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "opus"])
+def test_speech_in_pieces_is_one_file_with_all_of_them(speaker: tuple[Recipe, httpx.Client], kind: str) -> None:
+    recipe, client = speaker
+    answer = client.post("/v1/audio/speech", json=said(input=LONG, response_format=kind, stream_format="audio"))
+    assert answer.status_code == 200 and "content-length" not in answer.headers
+    pieces = [pcm(client, piece) for piece in ("ⴰⵉⵓ ⴰⵉ", "ⴰⵉⵓ", "ⴰⵉ ⴰⵉⵓ", "ⴰⵉ")]
+    wanted_s = sum(len(piece) for piece in pieces) / 24_000 + 3 * 0.25
+    assert length_s(answer.content, kind) == pytest.approx(wanted_s, abs=0.2)
+    assert answer.headers["x-synthetic-speech"].endswith(marked.adapter_hash(recipe))
+    assert answer.headers["x-synthetic-speech"].encode() in answer.content
+    # Unasked it comes whole; and FLAC, which says its length first.
+    assert client.post("/v1/audio/speech", json=said(input=LONG)).headers["content-length"]
+    flac = said(input=LONG, response_format="flac", stream_format="audio")
+    assert client.post("/v1/audio/speech", json=flac).headers["content-length"]
+
+
+def length_s(content: bytes, kind: str) -> float:
+    """Of sound in a file that may not say how long it is."""
+    if kind == "mp3":  # ISO 13818-3: frames of 576 samples at 16 kHz, which say their bit rate
+        start, count = content.index(b"\xff\xf3"), 0
+        while content[start : start + 1] == b"\xff":
+            kbps = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160][content[start + 2] >> 4]
+            start += 72 * kbps * 1000 // 16_000 + (content[start + 2] >> 1 & 1)
+            count += 1
+        return count * 576 / 16_000
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        return len(file.read(60 * file.samplerate)) / file.samplerate
+
+
+def pcm(client: httpx.Client, text: str, **more: Any) -> Any:
+    asked = said(input=text, response_format="pcm") | more
+    return np.frombuffer(client.post("/v1/audio/speech", json=asked).content, "<i2")
+
+
+def test_pieces_are_those_that_are_spoken_alone(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    pause = np.zeros(6_000, np.int16)
+    parts = [pcm(client, "ⴰⵉⵓ ⴰⵉ"), pause, pcm(client, "ⴰⵉ"), pause, pcm(client, "ⵓⴰ")]
+    joined = pcm(client, "ⴰⵉⵓ ⴰⵉ. ⴰⵉ!  ! ⵓⴰ.", stream_format="audio")
+    assert len(joined) == pytest.approx(sum(map(len, parts)), abs=30)
+    first = len(parts[0]) - 100  # resampling looks ahead
+    assert np.abs(joined[:first].astype(int) - parts[0][:first]).max() <= 1
+
+
+def test_a_long_sentence_is_cut_at_its_commas_too() -> None:
+    short, long = "ⴰⵉ, ⴰⵉ. ⵓ", "ⴰⵉ" * 30 + ", " + "ⵓⴰ" * 30
+    assert served.requests._pieces(short, "zgh-Tfng") == ("ⴰⵉ ⴰⵉ", "ⵓ")
+    assert served.requests._pieces(long, "zgh-Tfng") == ("ⴰⵉ" * 30, "ⵓⴰ" * 30)
+    assert served.requests._pieces("سلام؟ لباس، عليك", "ary-Arab") == ("سلام", "لباس عليك")
+
+
+@needs("openai")
+@pytest.mark.parametrize("kind", ["pcm", "wav", "mp3", "opus"])
+def test_openais_own_client_hears_the_first_piece_before_the_last_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import openai
+
+    recipe, piece_s = voice.ready(tmp_path), 2 if kind == "opus" else 1
+    with one_by_one(recipe, monkeypatch) as (http, may_speak, began):
+        loud = served.requests._levelled
+        monkeypatch.setattr(
+            served.requests, "_levelled", lambda *args: np.tile(loud(*args), 40)[: piece_s * 16_000]
+        )  # a codec keeps back less than a second
+        client = openai.OpenAI(base_url=str(http.base_url.join("/v1")), api_key="none", max_retries=0)
+        asked: dict[str, Any] = {"model": "adapter", "voice": "amina", "response_format": kind, "input": LONG}
+        may_speak.release()
+        with client.audio.speech.with_streaming_response.create(stream_format="audio", **asked) as answer:
+            chunks = answer.iter_bytes()
+            first = next(chunks)
+            assert first and len(began) < 4
+            may_speak.release(3)
+            whole = first + b"".join(chunks)
+    assert began == ["ⴰⵉⵓ ⴰⵉ", "ⴰⵉⵓ", "ⴰⵉ ⴰⵉⵓ", "ⴰⵉ"]
+    if kind != "pcm":
+        assert length_s(whole, kind) > 3.5 * piece_s
+
+
+def test_who_hangs_up_stops_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with one_by_one(voice.ready(tmp_path), monkeypatch) as (client, may_speak, began):
+        may_speak.release()
+        asked = said(input=LONG, response_format="pcm", stream_format="audio")
+        with client.stream("POST", "/v1/audio/speech", json=asked) as answer:
+            heard = answer.iter_raw()
+            next(heard)
+            heard.close()
+        while value(client, "twiza_waiting"):  # its place in the queue is free again
+            time.sleep(0.01)
+        may_speak.release(100)
+        assert client.post("/v1/audio/speech", json=said()).status_code == 200
+        assert len(began) <= 3  # the first, perhaps one that had begun, and the other request's
+
+
+def test_a_stream_that_is_refused_says_so_before_it_begins(speaker: tuple[Recipe, httpx.Client]) -> None:
+    _, client = speaker
+    for changes, status in [({"input": "ⴰ. ⴰⵣ"}, 400), ({"voice": "alloy"}, 403), ({"input": "."}, 400)]:
+        assert client.post("/v1/audio/speech", json=said(stream_format="audio", **changes)).status_code == status
+
+
+# ---------------------------------------------------------------- several models
+
+
+def lora_adapters(folder: Path, count: int) -> Recipe:
+    """A base with adapters of random weights, on two layers of it each; the recipe's own is the first."""
+    base = tiny.base("speecht5", folder / "base", letters="ⴰⵉⵓ")
+    recipe = voice.ready(folder, "speecht5")
+    path = folder / "recipe.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings["train"] |= {"base": base, "method": "lora", "config": {}}
+    settings["train"]["lora"] = {"targets": ["encoder_attn.q_proj", "encoder_attn.v_proj"], "new_tokens": False}
+    others = [{"name": f"other{n}", "adapter": f"other{n}"} for n in range(1, count)]
+    settings["evaluate"] |= {"systems": [*others, "adapter"]}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for number in range(count):
+        recipe = load(path)
+        family = open_family(recipe.train)
+        add_lora(family, recipe.train.lora, [])
+        torch.manual_seed(number)
+        with torch.no_grad():
+            for name, weight in family.model.named_parameters():
+                if "lora_B" in name:
+                    weight.normal_(std=0.5)
+        save(recipe, family)
+        if number + 1 < count:
+            shutil.copytree(adapter_folder(recipe), folder / f"other{number + 1}")
+    return recipe
+
+
+def test_an_adapter_is_opened_when_it_is_first_asked_for_and_costs_what_differs(tmp_path: Path) -> None:
+    recipe, names = lora_adapters(tmp_path, 3), ["adapter", "other1", "other2"]
+    with running(offering(recipe, names[:1], later=names[1:])) as client:
+        listed = client.get("/v1/models").json()["data"]
+        assert [one["id"] for one in listed] == names
+        assert len({one["weights"] for one in listed}) == 3
+        made = [pcm(client, "ⴰⵉⵓ", model=name) for name in names]
+        assert all(np.array_equal(pcm(client, "ⴰⵉⵓ", model=name), made[n]) for n, name in enumerate(names))
+    alone = [Desk(offering(recipe, [name])).models[name].family for name in names]
+    together = [one.family for one in Desk(offering(recipe, names)).models.values()]
+    voices = voice_of(alone[0], recipe)
+    for one, other in zip(alone, together, strict=True):  # each is itself, whatever is beside it
+        assert np.array_equal(*(family.synthesise("ⴰⵉⵓ", voices["amina"]) for family in (one, other)))
+    whole, differing = held_bytes(alone[0]), 2 * 2 * 32 * 32 * 4  # two layers, of two more adapters
+    assert held_bytes(*together) == whole + differing and held_bytes(*alone) == 3 * whole
+
+
+def offering(recipe: Recipe, models: list[str], later: Sequence[str] = ()) -> Recipe:
+    serve = recipe.evaluate.serve.model_copy(update={"models": models, "later": list(later)})
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"serve": serve})})
+
+
+def test_an_adapter_that_cannot_be_opened_is_refused_and_the_others_serve_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = offering(lora_adapters(tmp_path, 2), ["adapter"], later=["other1"])
+    with running(recipe) as client:
+        (tmp_path / "other1" / "adapter_model.safetensors").write_bytes(b"altered")
+        answer = client.post("/v1/audio/speech", json=said(model="other1"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
+        assert client.post("/v1/audio/speech", json=said()).status_code == 200
+    assert "other1 cannot be opened" in capsys.readouterr().out
+    with pytest.raises(UserError):
+        served.application(recipe)  # and known to be altered, the server does not begin
 
 
 # ---------------------------------------------------------------- keys, queue, log

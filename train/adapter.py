@@ -44,6 +44,7 @@ from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
 from train.families import Family, Samples, Skip, Spoken, open_family, pretrained, speak_all
 from train.features import resampled, samples_of, speaker_voices
+from train.sharing import share
 
 __all__ = [
     "Spoken",
@@ -70,6 +71,7 @@ __all__ = [
     "revocation",
     "samples_of",
     "save",
+    "share",
     "signature",
     "sources",
     "speak_all",

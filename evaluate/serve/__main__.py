@@ -23,8 +23,9 @@ def greet(desk: Desk, place: str) -> None:
     """Where the server is, what it offers, and what its keeper should know."""
     asked = desk.settings
     print(f"speech server: {place}/v1   (Ctrl-C ends it)")
-    for name, one in desk.models.items():
-        print(f"  {name}: {'transcribes' if one.recognises else 'speaks as ' + ', '.join(desk.voices)}")
+    for name in desk.offered:
+        waits = "" if name in desk.models else ", opened when it is first asked for"
+        print(f"  {name}: {'transcribes' if desk.recognises else 'speaks as ' + ', '.join(desk.voices)}{waits}")
     if desk.voices:
         print(f"  {desk.marks}")
     print(f"  metrics: {place}/metrics   what users say of it: {desk.feedback}", flush=True)

@@ -5,16 +5,18 @@ import hmac
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from evaluate import feedback
 from evaluate.serve import metrics, requests
@@ -135,13 +137,61 @@ def _account(desk: Desk, route: str, noted: Noted, status: int, took_s: float) -
 
 async def speech(request: Request, desk: Desk, noted: Noted) -> Response:
     """POST /v1/audio/speech: text as sound."""
-    asked = requests.speech(await requests.read_json(request), desk)
+    sent = await requests.read_json(request)
+    await desk.open(request, sent.get("model"))
+    asked = requests.speech(sent, desk)
     noted.model, noted.text = asked.model.name, asked.text
+    if asked.pieces:
+        return await _streamed(request, desk, noted, asked)
     with desk.place():
         made, took_s = await desk.work(request, lambda: requests.speak(desk, asked))
     _worked(desk, asked.model.name, took_s, made.duration_s)
     desk.remember(noted.name, asked.model, "speech")
     return Response(made.data, media_type=made.media_type, headers={"x-synthetic-speech": made.statement})
+
+
+async def _streamed(request: Request, desk: Desk, noted: Noted, asked: requests.Speech) -> Response:
+    """Speech piece by piece: it answers when the first is there, and goes on while somebody listens."""
+    held, pieces = ExitStack(), requests.speak_on(desk, asked)
+
+    async def more() -> tuple[requests.Made | None, float]:
+        made, took_s = await desk.work(request, lambda: next(pieces, None))
+        if made is not None:
+            _worked(desk, asked.model.name, took_s, made.duration_s)
+        return made, took_s
+
+    async def rest(first: requests.Made) -> AsyncIterator[bytes]:
+        made: requests.Made | None = first
+        while made is not None:
+            if made.data:  # a codec may keep back a piece that is short
+                yield made.data
+            made, _ = await more()
+
+    held.enter_context(desk.place())
+    try:
+        first, _ = await more()
+    except BaseException:
+        held.close()
+        raise
+    assert first is not None
+    desk.remember(noted.name, asked.model, "speech")
+    headers = {"x-synthetic-speech": first.statement}
+    return Streamed(rest(first), held, media_type=first.media_type, headers=headers)
+
+
+class Streamed(StreamingResponse):
+    """A response that gives back its place in the queue when it ends, or when nobody listens any more."""
+
+    def __init__(self, content: AsyncIterator[bytes], held: ExitStack, **options: Any) -> None:
+        super().__init__(content, **options)
+        self.held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.held:
+            try:
+                await super().__call__(scope, receive, send)
+            except Refused:  # gone between two pieces
+                return
 
 
 async def transcription(request: Request, desk: Desk, noted: Noted) -> Response:
@@ -152,6 +202,7 @@ async def transcription(request: Request, desk: Desk, noted: Noted) -> Response:
         raise requests.too_large(desk)
     with desk.place():
         async with request.form(max_files=1, max_fields=16) as form:
+            await desk.open(request, form.get("model"))
             asked = requests.transcription(form, desk)
             noted.model = asked.model.name
             heard, took_s = await desk.work(request, lambda: requests.hear(desk, asked))
@@ -187,9 +238,9 @@ async def models(request: Request, desk: Desk, noted: Noted) -> Response:
     """GET /v1/models, and /v1/models/NAME."""
     rows = {
         name: {"id": name, "object": "model", "created": 0, "owned_by": desk.recipe.name}
-        | {"kind": "transcription" if one.recognises else "speech", "weights": one.weights}
-        | {"languages": desk.languages, "voices": list(one.voices)}
-        for name, one in desk.models.items()
+        | {"kind": "transcription" if desk.recognises else "speech", "weights": one.weights}
+        | {"languages": desk.languages, "voices": desk.voices}
+        for name, one in desk.offered.items()
     }
     asked = request.path_params.get("model")
     if asked is None:

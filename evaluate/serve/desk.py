@@ -25,7 +25,9 @@ from train.adapter import (
     base_revision,
     dataset_folder,
     open_dataset,
+    refuse_untrusted,
     revocation,
+    share,
     voice_of,
 )
 
@@ -34,13 +36,19 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model in memory."""
+class Offered:
+    """A model that can be asked for."""
 
     name: str
-    family: Any
     weights: str  # the hash of the adapter, or what names the base
     folder: Path | None  # of the adapter
+
+
+@dataclass(frozen=True)
+class Opened(Offered):
+    """A model in memory."""
+
+    family: Any
     voices: dict[str, Any]  # by speaker; none of a recogniser
 
     @property
@@ -57,18 +65,42 @@ class Desk:
         spoken = Counter(open_dataset(recipe)["train"]["language"])
         self.languages = [language for language, _ in spoken.most_common()]
         self.marks = marked.Marks(recipe, None) if recipe.train.recognises else marked.Marks.of(recipe)
-        self.voices = [] if recipe.train.recognises else allowed_voices(recipe)
-        self.models = {name: _open(recipe, name, self.voices) for name in dict.fromkeys(self.settings.models)}
+        self.recognises = recipe.train.recognises
+        self.voices = [] if self.recognises else allowed_voices(recipe)
+        names = dict.fromkeys([*self.settings.models, *self.settings.later])
+        self.offered = {name: _offered(recipe, name) for name in names}
+        self.models: dict[str, Opened] = {}
+        for name in self.settings.models:
+            self._take_in(name)
         self.metrics, self.feedback = Metrics(), feedback.path_of(recipe)
         self.answered: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._inside, self._turn = 0, asyncio.Lock()
         self._thread, self._usual_s = ThreadPoolExecutor(1), 1.0
 
+    def _take_in(self, name: str) -> None:
+        """Open a model; what it has in common with those that are open is held once."""
+        if name not in self.models:
+            opened = _open(self.recipe, self.offered[name], self.voices)
+            for other in self.models.values():
+                share(opened.family, other.family)
+            self.models[name] = opened
+
+    async def open(self, request: Request, name: object) -> None:
+        """Open a model that the recipe lets wait until it is asked for. Raises Refused where it must not be used."""
+        if not isinstance(name, str) or name not in self.offered or name in self.models:
+            return
+        with self.place():
+            try:
+                await self.work(request, lambda: self._take_in(name), usual=False)
+            except UserError as error:
+                print(f"{name} cannot be opened: {error}", flush=True)
+                raise Refused(503, "model_unavailable", f"{name} cannot be opened; the log says why") from None
+
     def model(self, name: object, recognises: bool) -> Opened:
         """A model by its name. Raises Refused where there is none, or what it was made from was withdrawn."""
         found = self.models.get(name) if isinstance(name, str) else None
         if found is None:
-            known = ", ".join(self.models)
+            known = ", ".join(self.offered)
             raise Refused(404, "model_not_found", f"no such model here; there is: {known}", "model")
         if found.recognises != recognises:
             does = "transcribes, it does not speak" if found.recognises else "speaks, it does not transcribe"
@@ -91,8 +123,11 @@ class Desk:
             self._inside -= 1
             self.metrics.count("twiza_waiting", -1)
 
-    async def work(self, request: Request, job: Callable[[], Made]) -> tuple[Made, float]:
-        """Do the job when its turn has come, first come, first served. What it made, and the seconds it took."""
+    async def work(self, request: Request, job: Callable[[], Made], usual: bool = True) -> tuple[Made, float]:
+        """Do the job when its turn has come, first come, first served. What it made, and the seconds it took.
+
+        `usual`: whether others may expect to wait as long for theirs.
+        """
         loop = asyncio.get_running_loop()
         async with self._turn:
             if await request.is_disconnected():  # nobody waits for it any more
@@ -100,7 +135,8 @@ class Desk:
             started = loop.time()
             made = await loop.run_in_executor(self._thread, job)
             took_s = loop.time() - started
-        self._usual_s += 0.2 * (took_s - self._usual_s)
+        if usual:
+            self._usual_s += 0.2 * (took_s - self._usual_s)
         return made, took_s
 
     def remember(self, name: str, model: Opened, kind: str) -> None:
@@ -135,14 +171,23 @@ def allowed_voices(recipe: Recipe) -> list[str]:
     return asked
 
 
-def _open(recipe: Recipe, name: str, voices: list[str]) -> Opened:
+def _offered(recipe: Recipe, name: str) -> Offered:
+    """What is known of a model before it is opened. Raises UserError for one that must not be used."""
     model = _named(recipe, name)
-    family = models.open_one(recipe, model)
-    known = voice_of(family, recipe)
     folder = (model.folder or adapter_folder(recipe)) if model.which == "adapter" else None
-    base = base_hash(recipe.train.base) or f"{recipe.train.base}@{base_revision(recipe.train)}"
-    weights = revocation.weights_digest(folder) if folder else f"none, base {base}"
-    return Opened(name, family, weights, folder, {voice: known[voice] for voice in voices})
+    if folder is None:
+        base = base_hash(recipe.train.base) or f"{recipe.train.base}@{base_revision(recipe.train)}"
+        return Offered(name, f"none, base {base}", None)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no adapter there yet; run python -m train on this recipe first")
+    refuse_untrusted(recipe, folder)
+    return Offered(name, revocation.weights_digest(folder), folder)
+
+
+def _open(recipe: Recipe, offered: Offered, voices: list[str]) -> Opened:
+    family = models.open_one(recipe, _named(recipe, offered.name))
+    known = voice_of(family, recipe)
+    return Opened(**vars(offered), family=family, voices={voice: known[voice] for voice in voices})
 
 
 def _named(recipe: Recipe, name: str) -> Model:

@@ -1,6 +1,8 @@
 """What clients ask for, checked before any model is troubled with it; and the work itself."""
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -18,6 +20,10 @@ from train.adapter import foreign_audio, normalise, resampled
 _MEDIA = {"wav": "audio/wav", "mp3": "audio/mpeg", "opus": "audio/ogg", "flac": "audio/flac", "pcm": "audio/pcm"}
 _PCM_HZ = 24_000  # as OpenAI's interface has it
 _PEAK = 0.98
+_SENTENCE_END = re.compile(r"(?<=[.!?؟…\n])\s*")
+_CLAUSE_END = re.compile(r"(?<=[,;:،؛])\s*")
+_LONG_CHARS = 100  # of a sentence that is cut at its commas too, so that the first sound comes early
+_PAUSE_S = 0.25  # between pieces
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Speech:
     said: str  # as models know it
     voice: str
     format: str
+    pieces: tuple[str, ...] = ()  # of `said`, where the sound is to come piece by piece
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,9 @@ def speech(sent: dict[str, Any], desk: Desk) -> Speech:
     if sent.get("instructions"):
         raise Refused(400, "unsupported", "these models follow no instructions", "instructions")
     if sent.get("stream_format") not in (None, "audio"):
-        raise Refused(400, "unsupported", "speech comes whole: stream_format can only be audio", "stream_format")
+        raise Refused(
+            400, "unsupported", "sound comes without events: stream_format can only be audio", "stream_format"
+        )
     voice = _voice(sent.get("voice"), desk)
     text = sent.get("input")
     if not isinstance(text, str) or not text.strip():
@@ -92,7 +101,10 @@ def speech(sent: dict[str, Any], desk: Desk) -> Speech:
     if len(text) > desk.settings.max_chars:
         told = f"input has {len(text)} characters; at most {desk.settings.max_chars}"
         raise Refused(400, "text_too_long", told, "input")
-    return Speech(model, text, _said(text, sent.get("language"), desk, model), voice, kind)
+    said, language = _said(text, sent.get("language"), desk, model)
+    whole = kind == "flac" or not sent.get("stream_format")  # readers of FLAC want to know its length
+    pieces = () if whole else _pieces(text, language)
+    return Speech(model, text, said, voice, kind, pieces)
 
 
 def _voice(asked: Any, desk: Desk) -> str:
@@ -107,17 +119,28 @@ def _voice(asked: Any, desk: Desk) -> str:
     return str(name)
 
 
-def _said(text: str, language: Any, desk: Desk, model: Opened) -> str:
-    """The text as the model knows it. Raises Refused where it would say something else than what is written."""
+def _said(text: str, language: Any, desk: Desk, model: Opened) -> tuple[str, Language]:
+    """The text as the model knows it, and the language it was read in.
+
+    Raises Refused where the model would say something else than what is written.
+    """
     if digit := next((letter for letter in text if letter.isnumeric()), None):
         raise Refused(400, "digits", f"{digit!r} in the text: write numbers as words, as they are said", "input")
     languages = [_language(language, desk)] if language else [cast(Language, one) for one in desk.languages]
-    said = max((normalise(text, one) for one in languages), key=len)
+    said, found = max(((normalise(text, one), one) for one in languages), key=lambda pair: len(pair[0]))
     if not said:
         raise Refused(400, "no_letters", f"no letter of {' or '.join(languages)} in the text", "input")
     if unknown := model.family.unknown([said]):
         raise Refused(400, "unknown_letters", f"letters that the model never learnt: {' '.join(unknown)}", "input")
-    return said
+    return said, found
+
+
+def _pieces(text: str, language: Language) -> tuple[str, ...]:
+    """Sentences, and the clauses of long ones, as the model knows them."""
+    parts = []
+    for sentence in _SENTENCE_END.split(text):
+        parts += _CLAUSE_END.split(sentence) if len(sentence) > _LONG_CHARS else [sentence]
+    return tuple(said for part in parts if (said := normalise(part, language)))
 
 
 def _language(asked: Any, desk: Desk) -> Language:
@@ -130,19 +153,46 @@ def _language(asked: Any, desk: Desk) -> Language:
 
 def speak(desk: Desk, asked: Speech) -> Made:
     """The work: speech at the recipe's loudness, as a file that says that it is synthetic."""
-    marks = desk.marks
+    samples, rate_hz = _levelled(desk, asked, asked.said), asked.model.family.rate_hz
+    if asked.format in get_args(marked.Format):
+        data = desk.marks.file(samples, rate_hz, cast(marked.Format, asked.format), asked.model.weights)
+    else:
+        data = _pcm(samples, rate_hz)
+    statement = marked.statement(desk.recipe, asked.model.weights)
+    return Made(data, _MEDIA[asked.format], len(samples) / rate_hz, statement)
+
+
+def speak_on(desk: Desk, asked: Speech) -> Iterator[Made]:
+    """The same piece by piece: each as the file goes on, with a pause between them; and what the codec kept back.
+
+    A manifest signs a whole file, and a file that is still being made bears none.
+    """
+    rate_hz, statement = asked.model.family.rate_hz, marked.statement(desk.recipe, asked.model.weights)
+    file = None
+    if asked.format in get_args(marked.Format):
+        file = marked.Growing(rate_hz, cast(marked.Format, asked.format), statement)
+    for number, piece in enumerate(asked.pieces):
+        samples = _levelled(desk, asked, piece)
+        if number + 1 < len(asked.pieces):
+            samples = np.pad(samples, (0, round(_PAUSE_S * rate_hz)))
+        data = file.add(samples) if file else _pcm(samples, rate_hz)
+        yield Made(data, _MEDIA[asked.format], len(samples) / rate_hz, statement)
+    if file:
+        yield Made(file.end(), _MEDIA[asked.format], 0.0, statement)
+
+
+def _levelled(desk: Desk, asked: Speech, said: str) -> stimuli.Samples:
+    """A text as speech at the recipe's loudness, or quieter where it would clip, with the recipe's watermark."""
     family = asked.model.family
-    raw = family.synthesise(asked.said, asked.model.voices[asked.voice])
+    raw = family.synthesise(said, asked.model.voices[asked.voice])
     samples = stimuli.level(np.asarray(raw, np.float32), family.rate_hz, desk.recipe.evaluate.loudness_lufs)
     samples = samples * np.float32(min(1.0, _PEAK / max(float(np.abs(samples).max(initial=0.0)), 1e-9)))
-    statement = marked.statement(desk.recipe, asked.model.weights)
-    samples = marks.speech(samples, family.rate_hz)
-    if asked.format in get_args(marked.Format):
-        data = marks.file(samples, family.rate_hz, cast(marked.Format, asked.format), asked.model.weights)
-    else:
-        wave = resampled(samples, family.rate_hz, _PCM_HZ)
-        data = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2").tobytes()
-    return Made(data, _MEDIA[asked.format], len(samples) / family.rate_hz, statement)
+    return desk.marks.speech(samples, family.rate_hz)
+
+
+def _pcm(samples: stimuli.Samples, rate_hz: int) -> bytes:
+    wave = resampled(samples, rate_hz, _PCM_HZ)
+    return np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2").tobytes()
 
 
 # ---------------------------------------------------------------- transcription
