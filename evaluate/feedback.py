@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -68,11 +69,23 @@ def read(recipe: Recipe) -> list[Said]:
     return list(found.values())
 
 
-def summary(recipe: Recipe) -> list[str]:
-    """A line for each model that users judged."""
+@dataclass(frozen=True)
+class Verdicts:
+    """How many answers of one model, with these weights, users called good and bad."""
+
+    model: str
+    weights: str
+    good: int
+    bad: int
+
+
+def verdicts(recipe: Recipe) -> list[Verdicts]:
+    """What users said, by model and weights, in the order in which they were first judged."""
     counts = Counter((said.model, said.weights, said.rating) for said in read(recipe))
     judged = dict.fromkeys((model, weights) for model, weights, _ in counts)
-    return [
-        f"{model} ({weights[:12]}): {counts[model, weights, 'good']} good, {counts[model, weights, 'bad']} bad"
-        for model, weights in judged
-    ]
+    return [Verdicts(*one, counts[*one, "good"], counts[*one, "bad"]) for one in judged]
+
+
+def summary(recipe: Recipe) -> list[str]:
+    """A line for each model that users judged."""
+    return [f"{one.model} ({one.weights[:12]}): {one.good} good, {one.bad} bad" for one in verdicts(recipe)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from evaluate import bias, results, stimuli
+from evaluate import bias, feedback, results, stimuli
 from evaluate.findings import analyse
 from evaluate.gates import gates, tell
 from evaluate.objective import Measured
@@ -346,6 +346,29 @@ def test_a_page_a_language_and_the_same_bytes_every_time(tmp_path: Path, monkeyp
     only = evaluated(tmp_path, monkeypatch, report=RECIPE.evaluate.report.model_copy(update={"languages": ["ar"]}))
     assert 'dir="rtl"' in page.write(only).read_text(encoding="utf-8")
     assert {file.name for file in path.parent.glob("report*")} == {"report.html", "report.json"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_users_said_is_told_by_weights_and_is_called_no_blind_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: Any
+) -> None:
+    recipe = evaluated(tmp_path, monkeypatch)
+    say = Words(language)
+    without = page.html(contents_module.contents(recipe), say, [language], [], 0)
+    assert say("h_users") not in unescape(without)
+    about = {"kind": "speech", "model": "adapter", "comment": "<b>mine</b>"}
+    for request, weights, rating in [("a", "1" * 64, "good"), ("b", "1" * 64, "bad"), ("c", "2" * 64, "good")]:
+        feedback.add(recipe, request=request, weights=weights, rating=rating, **about)
+    content = contents_module.contents(recipe)
+    text = unescape(page.html(content, say, [language], [], 0))
+    assert say("h_users") in text and say("users_note") in text
+    assert "1" * 12 in text and "2" * 12 in text and "mine" not in text  # words are not passed on
+    kept = content.json()["users"]
+    assert kept["blind"] is False
+    assert [(one["weights"], one["good"], one["bad"]) for one in kept["answers"]] == [
+        ("1" * 64, 1, 1),
+        ("2" * 64, 1, 0),
+    ]
 
 
 def test_clips_that_have_no_room_in_the_page_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """All that a report says, before it is put into words."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evaluate import bias, gates, results
+from evaluate import bias, feedback, gates, results
 from evaluate.bias import FACTORS, Bias
+from evaluate.feedback import Verdicts
 from evaluate.findings import Findings, analyse
 from evaluate.gates import Gate
 from evaluate.report import stated
@@ -29,6 +30,9 @@ class Contents:
     tests: list[Findings]
     bias: list[Bias]
     gates: list[Gate]
+    users: list[Verdicts] = field(
+        default_factory=list
+    )  # what they said of the speech server's answers: no blind test
 
     @property
     def main(self) -> Findings | None:
@@ -50,6 +54,7 @@ class Contents:
             },
             "bias": [asdict(one) for one in self.bias],
             "gates": [asdict(one) for one in self.gates],
+            "users": {"blind": False, "answers": [asdict(one) for one in self.users]},
         }
 
 
@@ -73,7 +78,8 @@ def contents(recipe: Recipe) -> Contents:
     by_ear = next((one for one in gaps if one.metric != "CER"), None)  # what voices are judged by
     judged = gaps[0] if gaps and recipe.train.recognises else by_ear
     passed = gates.gates(recipe.evaluate.gates, rating_of(tests), cer, judged)
-    return Contents(recipe, found, read_lineage(recipe.folder("evaluate")), told, tests, gaps, passed)
+    line, users = read_lineage(recipe.folder("evaluate")), feedback.verdicts(recipe)
+    return Contents(recipe, found, line, told, tests, gaps, passed, users)
 
 
 def rating_of(tests: list[Findings]) -> Figure | None:
