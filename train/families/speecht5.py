@@ -144,7 +144,7 @@ class SpeechT5:
 
     def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
         """The decoder's cross-attention, over all heads and layers, while it draws the recording."""
-        core = self.core
+        core = self._core
         device = next(core.parameters()).device
         batch = {name: x.to(device) for name, x in self.collate([self.encode(text, samples, voice)]).items()}
         with torch.inference_mode(), self.same_dropout():
@@ -181,7 +181,7 @@ class SpeechT5:
         return np.array(ids, dtype=np.int64)
 
     def _speak(self, pieces: list[str], voice: Samples) -> list[Spoken]:
-        core = self.core
+        core = self._core
         like = next(core.parameters())
         given = torch.from_numpy(voice).to(like.device, core.speech_decoder_postnet.feat_out.bias.dtype)
         ids = [torch.from_numpy(self._ids(piece)).to(like.device) for piece in pieces]
@@ -212,7 +212,7 @@ class SpeechT5:
         return [wave[: length * hop] for wave, length in zip(waves, lengths, strict=True)]
 
     @property
-    def core(self) -> Any:
+    def _core(self) -> Any:
         """The model itself, under whatever wraps it."""
         return next(m for m in self.model.modules() if isinstance(m, SpeechT5ForTextToSpeech))
 
