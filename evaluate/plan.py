@@ -69,7 +69,7 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
         print("publish both before anyone listens (a preregistration, a signed e-mail to a third person)")
         print(next_command("evaluate.listen"))
     else:
-        print(next_command("evaluate.plan", "to freeze it") + " freeze")
+        print(next_command("evaluate.plan", "to freeze it", "freeze"))
 
 
 def figures(recipe: Recipe, there: blind.Blind) -> Figures:

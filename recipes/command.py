@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,10 +13,15 @@ from typing import Any
 from recipes.schema import RecipeError, UserError, load
 
 
-def next_command(module: str, what: str = "next") -> str:
-    """The line that tells the user what to run next, on the same recipe. `what`: the word or words before it."""
-    recipe = sys.argv[1] if len(sys.argv) > 1 else "RECIPE"
-    return f"{what}: python -m {module} {recipe}"
+def next_command(module: str, what: str = "next", then: str = "") -> str:
+    """The line that tells the user what to run next, on the same recipe with the same overrides.
+
+    `what`: the word or words before it; `then`: those after the recipe.
+    """
+    words = sys.argv[1:]
+    recipe = next((word for word in words if word.endswith((".yaml", ".yml"))), "RECIPE")
+    overrides = [word for word in words if re.match(r"[a-z_]+(\.[a-z_]+)*=", word)]
+    return " ".join(filter(None, (f"{what}: python -m {module}", shlex.quote(recipe), then, shlex.join(overrides))))
 
 
 def run(

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipes.command import next_command
 from recipes.schema import Lora, Recipe, RecipeError, load
 from tests.conftest import ROOT
 
@@ -186,3 +187,10 @@ def test_the_digest_changes_with_any_value(path: Path) -> None:
     assert load(path).digest() != load(path, ["seed=18"]).digest()
     assert load(path).digest("train") == load(path, ["seed=18"]).digest("train")
     assert isinstance(load(path), Recipe)
+
+
+def test_the_next_command_is_for_the_same_recipe_with_the_same_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["freeze", "my recipe.yaml", "train.max_steps=60", "name=a b", "--public"]
+    monkeypatch.setattr("sys.argv", ["evaluate.plan", *words])
+    said = next_command("evaluate.plan", "to go on", "freeze")
+    assert said == "to go on: python -m evaluate.plan 'my recipe.yaml' freeze train.max_steps=60 'name=a b'"

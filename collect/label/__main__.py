@@ -38,7 +38,7 @@ def send(recipe: Recipe, ledger: Ledger) -> None:
     if done.renewed:
         print(f"{done.renewed} tasks got a new link or draft")
     tell_withdrawn(done, project)
-    print(next_command("collect.label") + (" serve" if settings.audio == "signed" else " pull"))
+    print(next_command("collect.label", then="serve" if settings.audio == "signed" else "pull"))
 
 
 def tell_withdrawn(done: Pushed, project: Project) -> None:
@@ -63,7 +63,7 @@ def fetch(recipe: Recipe, ledger: Ledger) -> None:
         print(f"{done.forbidden} annotations of clips that may no longer be used: not taken; push deletes them")
     counts = ", ".join(f"{done.verdicts[verdict]} {verdict}" for verdict in agreement.VERDICTS)
     print(f"clips: {counts}; {done.amended} amended in the ledger")
-    print(next_command("collect.label") + " status")
+    print(next_command("collect.label", then="status"))
 
 
 def answer(recipe: Recipe, ledger: Ledger) -> None:

@@ -28,7 +28,7 @@ def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
     if arguments.approve:
         review.serve(recipe, arguments.port)
     else:
-        print(next_command("evaluate.pack", f"to approve them, with {arguments.phrases} --approve"))
+        print(next_command("evaluate.pack", "to approve them", f"{arguments.phrases} --approve"))
 
 
 def summarise(recipe: Recipe, spoken: list[speak.Spoken], folder: Path) -> None:
