@@ -58,7 +58,7 @@ def _to_folder(folder: Path, target: Path, still: Callable[[], None]) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     part, old = (target.with_name(f".{target.name}.{word}.{os.getpid()}") for word in ("new", "old"))
     try:
-        shutil.copytree(folder, part)
+        shutil.copytree(folder, part, copy_function=shutil.copyfile)  # not the modes: others are to read it
         still()
         if target.exists():
             os.replace(target, old)

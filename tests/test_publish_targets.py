@@ -66,7 +66,9 @@ class Later:
 
 
 def test_a_folder_gets_all_files_at_once_and_nobody_elses_are_touched(package: Path, tmp_path: Path) -> None:
+    next(package.glob("*.safetensors")).chmod(0o600)
     assert send(package, str(tmp_path / "out")).endswith("out: published")
+    assert all(path.stat().st_mode & 0o044 for path in (tmp_path / "out").iterdir())  # others may read them
     (package / "more.json").write_text("{}", encoding="utf-8")
     send(package, str(tmp_path / "out"))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in package.iterdir()}
