@@ -270,7 +270,9 @@ def _finish(run: Run) -> Progressed:
     else:
         if run.state.best < math.inf:  # else the figure that decides could never be measured
             load_trained(run.family.model, run.folder / "best.safetensors")
-        run.family.model = run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
+        run.family.model = run.accelerator.unwrap_model(
+            run.wrapped, keep_fp32_wrapper=False, keep_torch_compile=False
+        )
     run.family.model.eval()
     return run.state
 
@@ -308,15 +310,14 @@ def _accelerator(settings: Train) -> Accelerator:
     # Some models leave out layers at random, whose weights then have no gradient in that step.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
     mixed = "no" if settings.precision == "fp32" else settings.precision
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
+    if settings.compile and not any(map(shutil.which, compilers)):
+        raise UserError("train.compile: no C++ compiler here; install one (apt install g++), or train.compile=false")
     try:
         compiler = "inductor" if settings.compile else None
         accelerator = Accelerator(mixed_precision=mixed, kwargs_handlers=[parallel], dynamo_backend=compiler)
     except ValueError as error:
         raise UserError(f"train.precision: {settings.precision} is not possible here: {error}") from error
-    if compiler and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))):
-        raise UserError(
-            "train.compile: torch.compile needs a C++ compiler (apt install g++); else train.compile=false"
-        )
     if mixed == "fp16" and accelerator.device.type == "cpu":  # which Accelerate would pass over
         raise UserError("train.precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
     return accelerator
