@@ -64,7 +64,11 @@ def main() -> None:
         pack("nano", nano, 200)
         vits(8 if QUICK else 24)
         server(adapters(nano))
-        pack("published", made(Path(folder, "published"), {}, {}), 8 if QUICK else 32)
+        published = made(Path(folder, "published"), {}, {})
+        pack("published", published, 8 if QUICK else 32)
+        with quiet(), running(adapters(published)) as (client, desk):
+            beside = overhead(client, desk, 4 if QUICK else 12)
+        told("published", *beside, at_most=5)
     raise SystemExit(bool(short))
 
 
@@ -220,16 +224,13 @@ def server(recipe: Recipe) -> None:
         text = sentences(1)[0]
         ask(client, text, "adapter"), ask(client, text, ADAPTERS[1])
         opening = cpu_s(ask, client, "ⴰⵣⵓⵍ", ADAPTERS[2])
-        swaps, overheads, alone = [], [], []
+        swaps = []
         for number in range(count):
             this, that = ADAPTERS[number % 2], ADAPTERS[1 - number % 2]
             ask(client, text, this)
             same = cpu_s(ask, client, text, this)
             swaps.append(1000 * (cpu_s(ask, client, text, that) - same))
-        for number, text in enumerate(sentences(count)):
-            speech_s, request_s = both(client, desk, text, request_first=number % 2 == 0)
-            alone.append(speech_s)
-            overheads.append(request_s - speech_s)
+        beside = overhead(client, desk, count)
         first, whole = first_sound(client, sentences(5))
         families = [one.family for one in desk.models.values()]
     line("adapter swap, median", statistics.median(swaps), "ms", at_most=50)
@@ -237,10 +238,22 @@ def server(recipe: Recipe) -> None:
     line("adapter first asked for: opened, and a word said", 1000 * opening, "ms")
     one = held_bytes(families[0])
     line("three adapters in memory: as much as one", held_bytes(*families) / one, "times", at_most=1.5)
-    share = 100 * statistics.median(overheads) / statistics.median(alone)
-    line(f"server overhead of {1000 * statistics.median(alone):.0f} ms of generation, median", share, "%", at_most=5)
+    told("nano", *beside)
     line("first sound of five sentences, streamed", 1000 * first, "ms")
     line("first sound of five sentences: of the time of the whole", first / whole, "", at_most=0.4)
+
+
+def overhead(client: httpx.Client, desk: Desk, count: int) -> tuple[float, float]:
+    """Medians of seconds of a phrase's generation, and of what its request costs beyond it."""
+    pairs = [both(client, desk, text, request_first=n % 2 == 0) for n, text in enumerate(sentences(count))]
+    return statistics.median(s for s, _ in pairs), statistics.median(r - s for s, r in pairs)
+
+
+def told(name: str, alone_s: float, more_s: float, at_most: float | None = None) -> None:
+    """Protocol, levelling, file and signature take some ms, whatever the model."""
+    line(f"{name}: generation of a phrase, median", 1000 * alone_s, "ms")
+    line(f"{name}: the server beside it, median", 1000 * more_s, "ms")
+    line(f"{name}: server overhead", 100 * more_s / alone_s, "%", at_most=at_most)
 
 
 def both(client: httpx.Client, desk: Desk, text: str, request_first: bool) -> tuple[float, float]:
