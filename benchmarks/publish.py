@@ -120,11 +120,7 @@ def train(folder: Path, **settings: Any) -> Train:
 def new_adapter(recipe: Recipe, number: int) -> None:
     family = open_family(recipe.train)
     add_lora(family, recipe.train.lora, [])
-    torch.manual_seed(number)
-    with torch.no_grad():
-        for name, weight in family.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
+    tiny.random_lora(family, number, 0.02)
     save(recipe, family)
 
 

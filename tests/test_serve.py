@@ -17,7 +17,6 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-import torch
 import uvicorn
 import yaml
 
@@ -431,11 +430,7 @@ def lora_adapters(folder: Path, count: int) -> Recipe:
         recipe = load(path)
         family = open_family(recipe.train)
         add_lora(family, recipe.train.lora, [])
-        torch.manual_seed(number)
-        with torch.no_grad():
-            for name, weight in family.model.named_parameters():
-                if "lora_B" in name:
-                    weight.normal_(std=0.5)
+        tiny.random_lora(family, number, 0.5)
         save(recipe, family)
         if number + 1 < count:
             shutil.copytree(adapter_folder(recipe), folder / f"other{number + 1}")

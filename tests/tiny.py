@@ -458,6 +458,17 @@ _BUILT = {
 }
 
 
+def random_lora(family: Any, seed: int, std: float) -> None:
+    """Give the adapter of a family, which begins as nothing, random weights."""
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in family.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=std)
+
+
 def samples(duration_s: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Some speech, float32 (n,), at 16 kHz."""
     return babble(duration_s, silence_s=0)

@@ -191,16 +191,23 @@ def _skipped(steps: list[Step], given: Answer, skip: bool) -> list[Answer]:
     return [Answer(given.listener, n, "headphones", "", (), ()) for n in rest]
 
 
+async def _so_far(here: Visit) -> tuple[Listener | None, int, list[Step]]:
+    """Who it is, the number of the current step, and the steps up to it; None of somebody who has not begun."""
+    running, listener = here.running, here.listener
+    if listener is None or not listener.asked:
+        return None, 0, []
+    number = await running.do(running.panel.given, listener.name)
+    return listener, number, running.way(listener)[: number + 1]
+
+
 async def clip(request: Request) -> Response:
     """The sound of a one-time name: of this listener's current step. Earlier ones are gone."""
     here = await visit(request)
-    running, listener = here.running, here.listener
-    if listener is None or not listener.asked:
+    running, asked = here.running, request.path_params["token"]
+    listener, number, steps = await _so_far(here)
+    if listener is None:
         return PlainTextResponse("not here", 404)
-    steps = running.way(listener)
-    number = await running.do(running.panel.given, listener.name)
-    asked = request.path_params["token"]
-    for place, step in enumerate(steps[: number + 1]):
+    for place, step in enumerate(steps):
         for slot, token in enumerate(running.tokens(listener, place, step)):
             if token == asked:
                 current = place == number and not running.over and not running.nothing_to_hear
@@ -211,13 +218,11 @@ async def clip(request: Request) -> Response:
 async def picture(request: Request) -> Response:
     """The picture of a one-time name: of this listener's current step. Earlier ones are gone."""
     here = await visit(request)
-    running, listener = here.running, here.listener
-    if listener is None or not listener.asked:
+    running, asked = here.running, request.path_params["token"]
+    listener, number, steps = await _so_far(here)
+    if listener is None:
         return PlainTextResponse("not here", 404)
-    steps = running.way(listener)
-    number = await running.do(running.panel.given, listener.name)
-    asked = request.path_params["token"]
-    for place, step in enumerate(steps[: number + 1]):
+    for place, step in enumerate(steps):
         for value, token in running.shown(listener, place, step).items():
             if token == asked and (place < number or running.over):
                 return PlainTextResponse("gone", 410)
