@@ -35,6 +35,7 @@ from train.checkpoints import (
 )
 from train.families import Family
 from train.features import Features
+from train.linear import quicken
 from train.probes import COSTS
 from train.progress import Bar
 from train.step import Portion, Progressed, Run, on_device, read, take
@@ -122,6 +123,7 @@ def _begin(
     accelerator = _accelerator(settings)
     if settings.checkpointing:
         _recompute_activations(family)
+    quicken(family.model)
     weights = [weight for weight in family.model.parameters() if weight.requires_grad]
     fused = accelerator.device.type == "cpu"  # a weight at a time takes longer there
     optimizer = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
