@@ -160,6 +160,7 @@ def test_with_the_keyboard_and_by_what_a_screen_reader_says(tmp_path: Path) -> N
         page.click("form button.wide")
         page.click("form button.wide")
         page.click("a.button")
+        page.wait_for_load_state()  # before it, nobody listens to the key
         page.locator("button.play").focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("[data-clip][data-heard=yes]")
