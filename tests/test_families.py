@@ -3,6 +3,7 @@
 All models here are tiny and random (tests/tiny.py); nothing is downloaded.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -406,6 +407,19 @@ def test_a_lora_target_that_the_model_has_not(opened: Opener) -> None:
     lora = tiny.recipe(Path(), "ctc", base="./base", lora={"targets": ["q_porj"]}).train.lora
     with pytest.raises(UserError, match=r"train.lora.targets: the model has no layer q_porj"):
         adapter.add_lora(opened("ctc"), lora, tiny.TEXTS)
+
+
+def test_ctc_takes_the_mean_also_where_its_base_takes_the_sum(bases: dict[Name, str], tmp_path: Path) -> None:
+    """As published wav2vec 2.0 bases say: else a loss would grow with the batch."""
+    base = shutil.copytree(bases["ctc"], tmp_path / "sum")
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(config | {"ctc_loss_reduction": "sum"}), encoding="utf-8")
+    family = open_family(tiny.recipe(tmp_path, "ctc", base=str(base)).train)
+    family.model.eval()
+    example = family.encode("ⴰⵉⵓ", tiny.samples(1.0), np.zeros(0, np.float32))
+    with torch.no_grad():
+        one, four = (float(family.loss(family.collate([example] * count))) for count in (1, 4))
+    assert four == pytest.approx(one, rel=1e-4)
 
 
 # ---------------------------------------------------------------- letters

@@ -173,3 +173,51 @@ def test_weights_keep_their_names_and_subclasses_are_left_alone() -> None:
     assert list(model.state_dict()) == names
     assert type(model[1]) is Special
     assert type(model[2]) is nn.Conv1d
+
+
+def test_no_rows_are_no_rows() -> None:
+    model = nn.Sequential(nn.Linear(96, 64), adapted(64, 48))
+    quicken(model)
+    assert model(torch.zeros(2, 0, 96)).shape == (2, 0, 48)
+
+
+def test_a_frozen_layer_keeps_no_input_for_the_gradient() -> None:
+    """Its memory is the library's, and what comes out of it may be changed in place."""
+
+    def kept(model: nn.Module) -> int:
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+            made = model(torch.randn(700, 96, requires_grad=True))
+        made.mul_(2).sum().backward()
+        return sum(sizes)
+
+    model = nn.Sequential(nn.Linear(96, 160), nn.Linear(160, 96)).requires_grad_(False)
+    usual = kept(model)
+    quicken(model)
+    assert kept(model) <= usual
+
+
+def test_activations_computed_again_have_the_same_mask() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    model = adapted(96, 160, lora_dropout=0.25)
+    quicken(model)
+    x = torch.randn(700, 96, requires_grad=True)
+    like(learnt(nn.Sequential(model), x), learnt(model, x))
+
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return checkpoint(self.inner, x, use_reentrant=False)
+
+    like(learnt(Again(), x), learnt(model, x))
+
+
+def test_what_is_traced_is_the_librarys() -> None:
+    model, x = adapted(96, 160).eval(), torch.randn(700, 96)
+    quicken(model)
+    traced = torch.jit.trace(model, x)
+    torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-4)

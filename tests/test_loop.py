@@ -338,6 +338,31 @@ train(Path(sys.argv[1]), on_row=lambda row: row["step"] == 20 and os.kill(os.get
 """
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "rest.pt"])
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_a_checkpoint_that_was_cut_off_is_passed_over(
+    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, left: float
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, on_row=stop_at(20))
+    _, newest = sorted((tmp_path / "work" / "train" / "checkpoints").iterdir())
+    data = (newest / name).read_bytes()
+    (newest / name).write_bytes(data[: int(left * len(data))])
+    train(tmp_path)
+    assert f"{newest}: damaged" in capfd.readouterr().err
+    assert rows(tmp_path) == rows(whole)
+    assert same(weights(tmp_path), weights(whole))
+
+
+def test_when_none_can_be_read_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, on_row=stop_at(20))
+    for path in (tmp_path / "work" / "train" / "checkpoints").glob("*/rest.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no checkpoint can be read; remove the folder"):
+        train(tmp_path)
+
+
 def test_so_does_one_that_was_killed(whole: Path, tmp_path: Path) -> None:
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -381,6 +382,65 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Pat
     assert len(metrics(one)) == len(metrics(two))
     for ours, theirs in zip(metrics(two), metrics(one), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_two_processes_go_on_with_the_random_numbers_of_each(tmp_path: Path) -> None:
+    base, lora = tiny.base("whisper", tmp_path / "base"), {"dropout": 0.3}
+    settings = {"base": base, "lora": lora, "batch_s": 0.7, "max_steps": 8, "validate_every": 2, "save_every": 4}
+    recipe = prepared(tiny.recipe(tmp_path, "whisper", **settings))
+    assert two_processes(recipe).returncode == 0
+    folder = recipe.folder("train")
+    shutil.rmtree(folder / "checkpoints" / "00000008")
+    (folder / "finished.txt").unlink()
+    noted = (folder / "metrics.jsonl").read_text(encoding="utf-8").replace("{", '{"first": true, ')
+    (folder / "metrics.jsonl").write_text(noted, encoding="utf-8")
+    whole = metrics(recipe)
+    done = two_processes(recipe)
+    assert done.returncode == 0, done.stderr
+    again = metrics(recipe)
+    assert {row["step"] for row in again if "first" in row} == {0, 2, 4}  # it went on from the checkpoint of step 4
+    assert again == [row if row["step"] <= 4 else {k: v for k, v in row.items() if k != "first"} for row in whole]
+
+
+ONE_HAS_TROUBLE = """
+import os, sys
+from pathlib import Path
+import torch
+import train.step
+from recipes.schema import load
+from train.__main__ import main
+seen = set()
+def gradients(run, portion, whole, gradients=train.step._gradients):
+    loss, step = run.learner.loss, run.state.step
+    def full(batch):
+        raise torch.OutOfMemoryError("out of memory")
+    trouble = {2: full, 5: lambda batch: loss(batch) * torch.nan}
+    if os.environ["RANK"] == "1" and step in trouble and step not in seen:
+        seen.add(step)
+        run.learner.loss = trouble[step]
+        if step == 5:
+            names = {run.train.ids[i][:12] for piece in portion.pieces for i in piece}
+            print("SPOILT", *sorted(names), file=sys.stderr)
+    try:
+        return gradients(run, portion, whole)
+    finally:
+        run.learner.loss = loss
+train.step._gradients = gradients
+main(load(Path(sys.argv[1])))
+"""
+
+
+def test_memory_or_numbers_that_fail_one_of_two_processes(tmp_path: Path) -> None:
+    """The other one does not wait for ever, and only the utterances of the one are named."""
+    base = tiny.base("whisper", tmp_path / "base")
+    recipe = prepared(tiny.recipe(tmp_path, "whisper", base=base, batch_s=60, max_steps=8, validate_every=4))
+    (tmp_path / "trouble.py").write_text(ONE_HAS_TROUBLE, encoding="utf-8")
+    done = two_processes(recipe, str(tmp_path / "trouble.py"))
+    assert done.returncode == 0, done.stderr
+    assert "out of memory at step 3: each batch of 60 s is now taken in 2 parts" in done.stderr
+    (spoilt,) = re.findall("SPOILT (.*)", done.stderr)
+    (named,) = re.findall("step 6 left out: the loss is not a number on (.*)", done.stderr)
+    assert sorted(named.strip().split(", ")) == spoilt.split()
 
 
 def test_accelerate_trains_on_two_processes(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import os
 import random
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict
     """All that going on needs, in `folder/00000STEP`, which appears whole; the newest `keep` stay.
 
     `weights`: what `trained` gave. `states`: the `progress`, whose step names the folder, and the states of the
-    `optimizer`, the `scheduler` and the `average`.
+    `optimizer`, the `scheduler`, the `average` and the `random` numbers of each process.
     """
     whole = folder / f"{states['progress']['step']:08d}"
     part = folder / ".part"
@@ -29,7 +31,9 @@ def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict
     part.mkdir(parents=True)
     with full_disk_named(part):
         save_file(weights, part / "weights.safetensors")
-        torch.save({**states, **_random_states()}, part / "rest.pt")
+        torch.save(states, part / "rest.pt")
+        for path in (*part.iterdir(), part):
+            _onto_the_disk(path)
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(part, whole)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:
@@ -37,13 +41,23 @@ def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict
 
 
 def load_checkpoint(folder: Path, model: Any) -> dict[str, Any] | None:
-    """Load the weights of the newest checkpoint. Returns its other states; None where there is none."""
-    found = sorted(folder.glob("[0-9]*"))
-    if not found:
-        return None
-    load_trained(model, found[-1] / "weights.safetensors")
-    states: dict[str, Any] = torch.load(found[-1] / "rest.pt", weights_only=True)
-    return states
+    """Load the weights of the newest checkpoint that can be read. Returns its other states; None where there is none.
+
+    Raises UserError when there are some and none of them can be read, or when they are of another model.
+    """
+    found = sorted(folder.glob("[0-9]*"), reverse=True)
+    for path in found:
+        try:
+            weights = load_file(path / "weights.safetensors")
+            states: dict[str, Any] = torch.load(path / "rest.pt", weights_only=True)
+        except (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
+            print(f"{path}: damaged ({type(error).__name__}); going on from the one before", file=sys.stderr)
+            continue
+        _put_into(model, weights, path)
+        return states
+    if found:
+        raise UserError(f"{folder}: no checkpoint can be read; remove the folder to begin again")
+    return None
 
 
 def trained(model: Any) -> dict[str, torch.Tensor]:
@@ -65,6 +79,7 @@ def save_trained(weights: dict[str, torch.Tensor], path: Path) -> None:
     try:
         with full_disk_named(part):
             save_file(weights, part)
+            _onto_the_disk(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -72,7 +87,11 @@ def save_trained(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 def load_trained(model: Any, path: Path) -> None:
     """Put saved weights into a model. Raises UserError when they are of another one."""
-    unknown = model.load_state_dict(load_file(path), strict=False).unexpected_keys
+    _put_into(model, load_file(path), path)
+
+
+def _put_into(model: Any, weights: dict[str, torch.Tensor], path: Path) -> None:
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
     if unknown:
         raise UserError(f"{path}: holds {unknown[0]}, which the model has not; remove the folder of the run")
 
@@ -98,7 +117,17 @@ def full_disk_named(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
 
 
-def _random_states() -> dict[str, Any]:
+def _onto_the_disk(path: Path) -> None:
+    """A file, or a folder's names, as they are now: a power cut leaves no half of them."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def random_states() -> dict[str, Any]:
+    """Of every generator that training draws from, in this process."""
     _, keys, position, *_ = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -108,11 +137,11 @@ def _random_states() -> dict[str, Any]:
     }
 
 
-def restore_random(rest: dict[str, Any]) -> None:
-    """Random numbers go on as they would have when the checkpoint was written."""
-    torch.set_rng_state(rest["torch"])
-    if rest["cuda"]:
-        torch.cuda.set_rng_state_all(rest["cuda"])
-    *keys, position = rest["numpy"]
+def restore_random(states: dict[str, Any]) -> None:
+    """Random numbers go on as they would have when `random_states` was asked."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    *keys, position = states["numpy"]
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, 0, 0.0))
-    random.setstate((3, tuple(rest["python"]), None))
+    random.setstate((3, tuple(states["python"]), None))

@@ -39,10 +39,10 @@ class Plain(torch.nn.Linear):
     """A linear layer, (…, in) → (…, out)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.numel() * self.out_features < _WORTH or not _usual(x, self.weight):
+        if not _usual(x, self.weight) or x.numel() * self.out_features < _WORTH:
             return super().forward(x)
-        made: torch.Tensor = _Affine.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return made
+        made: torch.Tensor = _Affine.apply(_rows(x), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return made.view(*x.shape[:-1], made.shape[-1])
 
 
 class LowRank(PeftLinear):
@@ -55,8 +55,10 @@ class LowRank(PeftLinear):
         (name,), base = self.active_adapters, self.base_layer
         down, up, dropout = self.lora_A[name].weight, self.lora_B[name].weight, self.lora_dropout[name]
         share = dropout.p if self.training and isinstance(dropout, torch.nn.Dropout) else 0.0
-        made: torch.Tensor = _LowRank.apply(x, base.weight, base.bias, down, up, self.scaling[name], share)  # type: ignore[no-untyped-call]
-        return made
+        made: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
+            _rows(x), base.weight, base.bias, down, up, self.scaling[name], share
+        )
+        return made.view(*x.shape[:-1], made.shape[-1])
 
     def _plain(self, x: torch.Tensor) -> bool:
         """Whether the layer is W x + s B A x, and no more, with a W that stays."""
@@ -71,9 +73,10 @@ class LowRank(PeftLinear):
 
 def _usual(*tensors: torch.Tensor) -> bool:
     """Whether all are float32 on a processor, and nothing is to be traced, cast or transformed (`torch.func`)."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing():  # first: what is asked after it is compiled in
+        return False
     here = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    other = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return here and not other and not torch.is_autocast_enabled("cpu")
+    return here and not torch._C._are_functorch_transforms_active() and not torch.is_autocast_enabled("cpu")
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -85,32 +88,34 @@ def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = 
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(-1, x.shape[-1]).contiguous()
+    """(…, n) as (rows, n), of which there may be none. Outside of what follows: its results are no views."""
+    return x.reshape(x.shape[:-1].numel(), x.shape[-1])
 
 
 class _Affine(Function):
-    """W x + b."""
+    """W x + b of every row."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(_rows(x), weight, bias).view(*x.shape[:-1], -1)
+        of_x, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_weight else None, weight if of_x else None)
+        return _product(x.contiguous(), weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        slope = _rows(slope)
+        slope = slope.contiguous()
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _product(slope, weight.t()).view(x.shape) if of_x else None,
-            _product(slope.t(), _rows(x).t()) if of_weight else None,
+            _product(slope, weight.t()) if of_x else None,
+            _product(slope.t(), x.contiguous().t()) if of_weight else None,
             slope.sum(0) if of_bias else None,
         )
 
 
 class _LowRank(Function):
-    """W x + b + s B A m x, where W and b stay."""
+    """W x + b + s B A m x of every row, where W and b stay."""
 
     @staticmethod
     def forward(
@@ -123,24 +128,24 @@ class _LowRank(Function):
         scaling: float,
         share: float,
     ) -> torch.Tensor:
-        rows, dropped = _rows(x), min(round(share * 2**_BITS), 2**_BITS - 1)
-        kept = _mask(rows, dropped) if dropped else None
+        x, dropped = x.contiguous(), min(round(share * 2**_BITS), 2**_BITS - 1)
+        kept = _mask(x, dropped) if dropped else None
         ctx.scale = scaling / (1 - dropped / 2**_BITS)
-        inner = torch.empty(len(rows), len(down))
-        for block, part in _blocks(rows, kept):
+        inner = torch.empty(len(x), len(down))
+        for block, part in _blocks(x, kept):
             inner[block] = _product(part, down)
         ctx.save_for_backward(x, weight, down, up, inner, kept)
-        return _product(rows, weight, bias).addmm_(inner, up.t(), alpha=ctx.scale).view(*x.shape[:-1], -1)
+        return _product(x, weight, bias).addmm_(inner, up.t(), alpha=ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, down, up, inner, kept = ctx.saved_tensors
-        slope = _rows(slope)
+        slope = slope.contiguous()
         outer = _product(slope, up.t()).mul_(ctx.scale)
         of_up = _product(slope.t(), inner.t()).mul_(ctx.scale)
         of_down = torch.zeros_like(down)
-        for block, part in _blocks(_rows(x), kept):
+        for block, part in _blocks(x, kept):
             of_down += _product(outer[block].t(), part.t())
         of_x = None
         if ctx.needs_input_grad[0]:
@@ -150,7 +155,6 @@ class _LowRank(Function):
             else:
                 for some, more, part in zip(of_x.split(_BLOCK), outer.split(_BLOCK), kept.split(_BLOCK), strict=True):
                     some.addcmul_(_product(more, down.t()), part)
-            of_x = of_x.view(x.shape)
         return of_x, None, None, of_down, of_up, None, None
 
 

@@ -28,6 +28,7 @@ from train.checkpoints import (
     load_checkpoint,
     load_trained,
     random_state_kept,
+    random_states,
     restore_random,
     save_checkpoint,
     save_trained,
@@ -38,7 +39,7 @@ from train.features import Features
 from train.linear import quicken
 from train.probes import COSTS
 from train.progress import Bar
-from train.step import Portion, Progressed, Run, on_device, read, take
+from train.step import Portion, Progressed, Run, of_all_processes, on_device, read, take
 
 _LOG_EVERY = 10  # optimiser steps between two rows of the training loss
 OnProbe = Callable[[int, bool], dict[str, Any]]
@@ -143,7 +144,8 @@ def _begin(
         scheduler.load_state_dict(saved["scheduler"])
         for kept, was in zip(average.kept if average else [], saved["average"], strict=True):
             kept.copy_(was)
-        restore_random(saved)
+        drawn = saved["random"]  # of each process; there may have been fewer
+        restore_random(drawn[accelerator.process_index % len(drawn)])
     if accelerator.is_main_process:
         _forget_rows_after(folder / "metrics.jsonl", state.step)
     data = family, train, valid, settings, folder, seed
@@ -256,6 +258,7 @@ def _save(run: Run) -> None:
         "optimizer": sharding.optimizer_state(run.accelerator, run.wrapped, run.optimizer),
         "scheduler": run.scheduler.state_dict(),
         "average": run.average.kept if run.average else [],
+        "random": of_all_processes(run, [random_states()]),
     }
     if run.accelerator.is_main_process:
         save_checkpoint(run.folder / "checkpoints", weights, states, run.settings.keep_checkpoints)

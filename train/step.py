@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recipes.schema import Train, UserError
@@ -20,6 +20,7 @@ from train.average import Average
 from train.families import Family, Windowed
 from train.features import Features
 
+Found = TypeVar("Found")
 _AT_ONCE_S = 60.0  # of sound and silence, on a CPU
 
 
@@ -102,9 +103,11 @@ def take(run: Run, portion: Portion) -> float:
     is left out. Raises UserError when one utterance alone does not fit, and after `max_bad_steps` of the others.
     """
     _train_mode(run.family.model, run.settings)
+    # Asked once: where memory runs out in one process, the others are already at the end of the step.
+    whole = _over_all(run, sum(map(run.family.weight, portion.batches)))
     while True:
         try:
-            total, suspects = _gradients(run, portion)
+            total, suspects = _gradients(run, portion, whole)
             break
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -129,15 +132,17 @@ def take(run: Run, portion: Portion) -> float:
     if usable and math.isfinite(total):
         run.state.losses.append(total)
     else:
-        _count_out(run, suspects or portion.pieces)
+        _count_out(run, of_all_processes(run, suspects) or of_all_processes(run, portion.pieces))
     return total
 
 
-def _gradients(run: Run, portion: Portion) -> tuple[float, list[list[int]]]:
-    """Add up the gradients of a portion. Its share of the step's loss; and pieces whose loss was no number."""
+def _gradients(run: Run, portion: Portion, whole: float) -> tuple[float, list[list[int]]]:
+    """Add up the gradients of a portion. Its share of the step's loss; and pieces whose loss was no number.
+
+    `whole`: what the batches of all processes weigh in this step.
+    """
     total, bad = 0.0, []
     weights = [run.family.weight(batch) for batch in portion.batches]
-    whole = _over_all(run, sum(weights))
     averaged = run.accelerator.distributed_type not in (DistributedType.NO, *_BY_HAND)  # over processes, not added
     for number, (piece, batch) in enumerate(zip(portion.pieces, portion.batches, strict=True)):
         share = weights[number] / whole
@@ -240,6 +245,11 @@ def _over_all(run: Run, value: float) -> float:
 
 def _seconds(run: Run, indices: list[int]) -> float:
     return sum(run.train.durations_s[index] for index in indices)
+
+
+def of_all_processes(run: Run, found: list[Found]) -> list[Found]:
+    """What all processes found, in their order; all of them must ask."""
+    return list(gather_object(found)) if run.accelerator.num_processes > 1 else found
 
 
 def on_device(batch: dict[str, Any], device: Any) -> dict[str, Any]:

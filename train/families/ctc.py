@@ -49,9 +49,10 @@ class Ctc:
             self.tokenizer = letter_tokenizer(letters)
             given = {"model_type": "wav2vec2-bert", **settings.config}
             kind = type(AutoConfig.for_model(given.pop("model_type")))
-            given |= {"vocab_size": len(self.tokenizer), "pad_token_id": 0, "ctc_loss_reduction": "mean"}
+            given |= {"vocab_size": len(self.tokenizer), "pad_token_id": 0}
             self.model = new_model(AutoModelForCTC.from_config, kind, given)
         self.model.config.ctc_zero_infinity = True
+        self.model.config.ctc_loss_reduction = "mean"  # which `weight` counts on; many bases say "sum"
         self.input_name = self.features.model_input_names[0]  # input_values or input_features
         self.lora_targets = ["linear_q", "linear_k", "linear_v", "linear_out"]
         self.lora_targets += ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
