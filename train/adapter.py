@@ -42,11 +42,12 @@ from recipes.records import Lineage
 from recipes.schema import Lora, Recipe, Train, UserError
 from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
-from train.families import Family, Samples, Skip, Spoken, open_family, pretrained, speak_all
+from train.families import Family, Flowing, Samples, Skip, Spoken, open_family, pretrained, speak_all
 from train.features import resampled, samples_of, speaker_voices
 from train.sharing import share
 
 __all__ = [
+    "Flowing",
     "Spoken",
     "adapter_folder",
     "add_lora",

@@ -104,6 +104,17 @@ class Batched(Family, Protocol):
 
 
 @runtime_checkable
+class Flowing(Family, Protocol):
+    """A generator that is heard while it speaks."""
+
+    def synthesise_on(self, text: str, voice: Samples) -> Iterator[Samples]:
+        """What `synthesise` makes, to 1e-5 of its peak, in pieces of a fraction of a second, each when it is drawn.
+
+        Between two pieces others may speak with the model, and who wants no more of them closes the iterator.
+        """
+
+
+@runtime_checkable
 class Attentive(Family, Protocol):
     """A family that can show which sound it takes for which letter."""
 

@@ -7,7 +7,8 @@ its context: here an utterance of the same speaker, so that the voice is shown a
 
 import hashlib
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import CsmForConditionalGeneration, PreTrainedTokenizerFast
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters, pretrained, pretrained_model, quantised
+from train.families import Example, Samples, Skip, letters, mimi, pretrained, pretrained_model, quantised
 
 _EMBEDDING = "embed_text_tokens"
 _LETTERS = 300  # of a text spoken in one go: about 20 s
@@ -124,33 +125,76 @@ class Csm:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than about 20 s is spoken in pieces, cut between words."""
-        self.stopped = True
-        return np.concatenate([self._speak(piece, voice) for piece in textwrap.wrap(text, _LETTERS) or [""]])
+        ends: list[bool] = []
+        spoken = [self._speak(piece, voice, ends) for piece in _pieces(text)]
+        self.stopped = all(ends)
+        return np.concatenate(spoken)
+
+    def synthesise_on(self, text: str, voice: Samples) -> Iterator[Samples]:
+        """The same to six digits, a few frames at a time; whole pieces where the codec looks ahead."""
+        ends: list[bool] = []
+        codec = self.core.codec_model
+        for piece in _pieces(text):
+            if not mimi.causal(codec):
+                yield self._speak(piece, voice, ends)
+                continue
+            drawn = self._drawn(piece, voice, ends, mimi.FRAMES)
+            frames = (frame[None, :, None] for codes in drawn for frame in codes)
+            silent = True
+            for samples in mimi.decoded(codec, codec.quantizer.decode, frames):
+                silent = False
+                yield samples
+            if silent:
+                yield self._nothing()
+        self.stopped = all(ends)
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
 
-    def _speak(self, text: str, voice: Samples) -> Samples:
-        core = self.core
-        device = next(core.backbone_model.parameters()).device
-        tokens, context = self._written(text, voice)
-        ids = torch.tensor([tokens], device=device)
-        most = min(int(_FRAMES_A_LETTER * (len(text) + 3)), self.config.max_position_embeddings - len(tokens))
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
-            torch.manual_seed(0)  # it samples: from one seed, so that a result repeats
-            embeds = self._embeds(ids, torch.from_numpy(context.astype(np.int64)).to(device))
-            codes = core.generate(
-                inputs_embeds=embeds, attention_mask=torch.ones_like(ids), max_new_tokens=max(most, 1)
-            )[0]
-        ended = (codes == self.config.codebook_eos_token_id).all(-1).nonzero()
-        self.stopped &= len(ended) > 0
-        if len(codes := codes[: int(ended[0])] if len(ended) else codes) == 0:
-            return np.zeros(self.rate_hz // 10, np.float32)  # nothing was said: a tenth of a second of it
-        codec = core.codec_model
-        codes = codes.clamp(max=codec.config.codebook_size - 1)  # the model has a few more, of its own
+    def _speak(self, text: str, voice: Samples, ends: list[bool]) -> Samples:
+        codes = torch.cat(list(self._drawn(text, voice, ends)))
+        if not len(codes):
+            return self._nothing()
+        codec = self.core.codec_model
         with torch.inference_mode():
             samples = codec.decode(codes.T[None].to(next(codec.parameters()).device)).audio_values[0, 0]
         return np.asarray(samples.float().cpu())
+
+    def _nothing(self) -> Samples:
+        """Where nothing was said: a tenth of a second of it."""
+        return np.zeros(self.rate_hz // 10, np.float32)
+
+    def _drawn(
+        self, text: str, voice: Samples, ends: list[bool], at_once: int | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Codes, (frames, codebooks), all together or so many at once; then `ends` has whether speech ended.
+
+        Before the next ones others may speak with this model, and draw from torch's noise.
+        """
+        core, end = self.core, self.config.codebook_eos_token_id
+        device = next(core.backbone_model.parameters()).device
+        tokens, context = self._written(text, voice)
+        most = max(1, min(int(_FRAMES_A_LETTER * (len(text) + 3)), self.config.max_position_embeddings - len(tokens)))
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], device=device)
+            said = {"inputs_embeds": self._embeds(ids, torch.from_numpy(context.astype(np.int64)).to(device))}
+        count, over, noise = 0, False, _Noise(device)
+        while count < most and not over:
+            with noise.goes_on(), torch.inference_mode():
+                made = core.generate(
+                    **said,
+                    attention_mask=torch.ones(1, len(tokens) + count, dtype=torch.long, device=device),
+                    max_new_tokens=min(at_once or most, most - count),
+                    return_dict_in_generate=True,
+                )
+            codes = made.sequences[0, 1 if count else 0 :]  # the frame that it went on from comes first
+            said = {"input_ids": codes[None, -1:], "past_key_values": made.past_key_values}
+            count += len(codes)
+            over = bool((codes[-1, :-1] == end).all())  # the library then stops, whatever the last code is
+            ended = over and bool(codes[-1, -1] == end)
+            codes = codes[:-1] if ended else codes
+            yield codes.clamp(max=core.codec_model.config.codebook_size - 1)  # the model has a few more, of its own
+        ends.append(ended)
 
     def _written(
         self, text: str, voice: Samples, own: NDArray[Any] | None = None
@@ -198,3 +242,27 @@ class Csm:
         core = self.core
         core.embed_text_tokens = letters.grown(core.embed_text_tokens, size)
         core.config.text_vocab_size = core.embed_text_tokens.num_embeddings
+
+
+def _pieces(text: str) -> list[str]:
+    return textwrap.wrap(text, _LETTERS) or [""]
+
+
+class _Noise:
+    """Torch's noise from one seed, so that a result repeats; each time it goes on from where it was."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._cpu = torch.Generator().manual_seed(0).get_state()
+        self._cuda = torch.Generator(device).manual_seed(0).get_state() if device.type == "cuda" else None
+
+    @contextmanager
+    def goes_on(self) -> Iterator[None]:
+        with torch.random.fork_rng([] if self._cuda is None else [self._device]):
+            torch.set_rng_state(self._cpu)
+            if self._cuda is not None:
+                torch.cuda.set_rng_state(self._cuda, self._device)
+            yield
+            self._cpu = torch.get_rng_state()
+            if self._cuda is not None:
+                self._cuda = torch.cuda.get_rng_state(self._device)

@@ -7,6 +7,7 @@ the base's pieces (of English, French, ...) do not reach: Arabic script and Tifi
 """
 
 import json
+import math
 import textwrap
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,15 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import (
+    DynamicCache,
     PocketTTSAudioTokenizerModel,
     PocketTTSFeatureExtractor,
     PocketTTSForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+from transformers.models.pocket_tts.generation_pocket_tts import PocketTTSEosThresholdCriteria
 from transformers.utils.hub import cached_file
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters, pretrained, pretrained_model
+from train.families import Example, Samples, Skip, letters, mimi, pretrained, pretrained_model
 
 _EMBEDDING = "model.embed_tokens"
 _BOUNDARY = "▁"  # sentencepiece's, between words
@@ -136,37 +139,66 @@ class PocketTts:
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text longer than about 15 s is spoken in pieces, cut between words."""
-        self.stopped = True
-        return np.concatenate([self._speak(piece, voice) for piece in textwrap.wrap(text, _LETTERS) or [""]])
+        ends: list[bool] = []
+        spoken = [self._speak(piece, voice, ends) for piece in _pieces(text)]
+        self.stopped = all(ends)
+        return np.concatenate(spoken)
+
+    def synthesise_on(self, text: str, voice: Samples) -> Iterator[Samples]:
+        """The same to six digits, a few frames at a time; whole pieces where the codec looks ahead."""
+        ends: list[bool] = []
+        for piece in _pieces(text):
+            if mimi.causal(self.codec):
+                frames = (frame.mT for frame in self._drawn(piece, voice, ends))
+                yield from mimi.decoded(self.codec, self.codec.latent_proj, frames)
+            else:
+                yield self._speak(piece, voice, ends)
+        self.stopped = all(ends)
 
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
 
-    def _speak(self, text: str, voice: Samples) -> Samples:
+    def _speak(self, text: str, voice: Samples, ends: list[bool]) -> Samples:
+        frames = torch.cat(list(self._drawn(text, voice, ends)), dim=1)
+        with torch.inference_mode():
+            samples = self.codec.decode(frames.to(next(self.codec.parameters()).device)).audio_values[0, 0]
+        return np.asarray(samples.float().cpu())
+
+    def _drawn(self, text: str, voice: Samples, ends: list[bool]) -> Iterator[torch.Tensor]:
+        """Frames, (1, 1, latents) each, as `generate` of `transformers` draws them; then `ends` has whether it ended.
+
+        Between two frames others may speak with this model, and draw from torch's noise.
+        """
         core = self.core
         device = next(core.parameters()).device
         shown = self._shown(voice)
         ids = torch.tensor([self._prefix(text, len(shown))], device=device)
         most = min(int(_FRAMES_A_LETTER * (len(text) + 3)), self.config.max_position_embeddings - ids.shape[1])
-        with self._same_noise(), torch.inference_mode():
-            frames = core.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                audio_prompt_latents=torch.from_numpy(shown)[None].to(device),
-                audio_prompt_latents_mask=torch.ones(1, len(shown), dtype=torch.long, device=device),
-                max_new_tokens=max(most, 1),
-                frames_after_eos=_TAIL_FRAMES,
-                return_dict_in_generate=True,
-            ).audio_latents
-            self.stopped &= frames.shape[1] < max(most, 1)
-            codec_device = next(self.codec.parameters()).device
-            samples = self.codec.decode(frames.to(codec_device)).audio_values[0, 0]
-        return np.asarray(samples.float().cpu())
+        how, _ = core._prepare_generation_config(None, frames_after_eos=_TAIL_FRAMES)
+        over: Any = PocketTTSEosThresholdCriteria(how.eos_threshold, how.frames_after_eos, how.min_frames_before_eos)
+        noise = torch.Generator(device).manual_seed(0)  # from one seed, so that a result repeats
+        deviation = math.sqrt(how.temperature) if how.do_sample else 0.0
+        said = {"input_ids": ids, "audio_prompt_latents": torch.from_numpy(shown)[None].to(device)}
+        attended = DynamicCache(config=self.config)
+        for count in range(1, max(most, 1) + 1):
+            with torch.inference_mode():
+                seen = core(**said, past_key_values=attended, use_cache=True)
+                state = seen.last_hidden_state[:, -1]
+                drawn = torch.randn(1, self.config.latent_dim, generator=noise, device=device, dtype=state.dtype)
+                frame = core.sample_latent(state, drawn * deviation, how.num_flow_steps)[:, None]
+                last = bool(over(ids, seen.logits[:, -1, 0].float()))
+            yield core.denormalize_latents(frame)
+            if last:
+                ends.append(count < most)
+                return
+            place = torch.full_like(ids[:, :1], self.config.audio_latent_token_id)
+            said = {"input_ids": place, "audio_latents": frame}
+        ends.append(False)
 
     @contextmanager
     def _same_noise(self) -> Iterator[None]:
-        """Frames are drawn from noise, and the loss from times: from one seed, so that a result repeats."""
+        """The loss is drawn from noise and times: from one seed, so that a result repeats."""
         device = next(self.model.parameters()).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
@@ -208,6 +240,10 @@ class PocketTts:
         core = self.core
         core.set_input_embeddings(letters.grown(core.get_input_embeddings(), size))
         core.config.vocab_size = core.get_input_embeddings().num_embeddings
+
+
+def _pieces(text: str) -> list[str]:
+    return textwrap.wrap(text, _LETTERS) or [""]
 
 
 def _letter(token: str) -> str | None:
