@@ -147,11 +147,16 @@ def _onset(loud: NDArray[np.bool_], near: int) -> int:
 
 def level(samples: Samples, rate_hz: int, loudness_lufs: float) -> Samples:
     """Samples at a loudness (ITU-R BS.1770-4, integrated). Silence stays silence."""
+    return np.asarray(samples * np.float64(gain(samples, rate_hz, loudness_lufs)), dtype=np.float32)
+
+
+def gain(samples: Samples, rate_hz: int, loudness_lufs: float) -> float:
+    """The factor that brings samples to a loudness; 1 for silence."""
     short = round(_BLOCK_S * rate_hz) - len(samples)
     measured = pyloudnorm.Meter(rate_hz).integrated_loudness(np.pad(samples, (0, max(0, short + 1))))
     if not np.isfinite(measured):
-        return samples
-    return np.asarray(samples * 10 ** ((loudness_lufs - measured) / 20), dtype=np.float32)
+        return 1.0
+    return float(10 ** ((loudness_lufs - measured) / 20))
 
 
 def wav(samples: Samples, rate_hz: int) -> bytes:

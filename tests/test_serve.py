@@ -20,7 +20,7 @@ import soundfile
 import uvicorn
 import yaml
 
-from evaluate import feedback, marked
+from evaluate import feedback, marked, stimuli, watermark
 from evaluate.serve import app as served
 from evaluate.serve.desk import Desk
 from evaluate.serve.metrics import Metrics
@@ -31,6 +31,7 @@ from tests.babble import babble
 from tests.conftest import needs
 from train.adapter import adapter_folder, add_lora, save, voice_of
 from train.families import open_family
+from train.families.pocket_tts import PocketTts
 from train.sharing import held_bytes
 from web.serve import address, door
 
@@ -331,15 +332,15 @@ def test_speech_in_pieces_is_one_file_with_all_of_them(speaker: tuple[Recipe, ht
     assert client.post("/v1/audio/speech", json=flac).headers["content-length"]
 
 
-def length_s(content: bytes, kind: str) -> float:
+def length_s(content: bytes, kind: str, rate_hz: int = 16_000) -> float:
     """Of sound in a file that may not say how long it is."""
-    if kind == "mp3":  # ISO 13818-3: frames of 576 samples at 16 kHz, which say their bit rate
+    if kind == "mp3":  # ISO 13818-3: frames of 576 samples, which say their bit rate
         start, count = content.index(b"\xff\xf3"), 0
         while content[start : start + 1] == b"\xff":
             kbps = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160][content[start + 2] >> 4]
-            start += 72 * kbps * 1000 // 16_000 + (content[start + 2] >> 1 & 1)
+            start += 72 * kbps * 1000 // rate_hz + (content[start + 2] >> 1 & 1)
             count += 1
-        return count * 576 / 16_000
+        return count * 576 / rate_hz
     with soundfile.SoundFile(io.BytesIO(content)) as file:
         return len(file.read(60 * file.samplerate)) / file.samplerate
 
@@ -410,6 +411,138 @@ def test_a_stream_that_is_refused_says_so_before_it_begins(speaker: tuple[Recipe
     _, client = speaker
     for changes, status in [({"input": "ⴰ. ⴰⵣ"}, 400), ({"voice": "alloy"}, 403), ({"input": "."}, 400)]:
         assert client.post("/v1/audio/speech", json=said(stream_format="audio", **changes)).status_code == status
+
+
+# ---------------------------------------------------------------- within a sentence
+
+FRAMES, FRAME = 24, 1920  # of a sentence; samples of a frame, 0.08 s
+
+
+@pytest.fixture(scope="module")
+def flowing(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A recipe for a Pocket TTS whose sentences all last for 24 frames; and a little louder than full scale."""
+    folder = tmp_path_factory.mktemp("flowing")
+    base = Path(tiny.base("pocket_tts", folder / "base", letters=""))
+    how = {"do_sample": True, "min_frames_before_eos": FRAMES - 3, "eos_threshold": -1e9}
+    (base / "generation_config.json").write_text(json.dumps(how), encoding="utf-8")
+    voice.ready(folder)
+    settings = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    settings["train"] = {"family": "pocket_tts", "base": str(base), "precision": "fp32"}
+    settings["evaluate"] |= {"loudness_lufs": -10.0}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    recipe = load(folder / "recipe.yaml")
+    family = open_family(recipe.train)
+    add_lora(family, recipe.train.lora, tiny.TEXTS)
+    save(recipe, family)
+    return recipe
+
+
+@contextmanager
+def frame_by_frame(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[httpx.Client, Any, list[str], threading.Event]]:
+    """A server that draws a frame for each `release` of the semaphore; its frames, and whether the work was ended."""
+    may_draw, drawn, ended = threading.Semaphore(0), list[str](), threading.Event()
+    draw = PocketTts._drawn
+
+    def waits(self: PocketTts, text: str, *rest: Any) -> Iterator[Any]:
+        try:
+            for frame in draw(self, text, *rest):
+                assert may_draw.acquire(timeout=60)
+                drawn.append(text)
+                yield frame
+        except GeneratorExit:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(PocketTts, "_drawn", waits)
+    with running(recipe) as client:
+        may_draw.release(FRAMES)  # for the sentence that the voice's loudness is known by
+        yield client, may_draw, drawn, ended
+
+
+@needs("openai")
+@pytest.mark.parametrize("kind", ["pcm", "wav", "mp3", "opus"])
+def test_openais_own_client_hears_a_sentence_before_its_last_frame_is_drawn(
+    flowing: Recipe, monkeypatch: pytest.MonkeyPatch, openais: Callable[[httpx.Client], Any], kind: str
+) -> None:
+    with frame_by_frame(flowing, monkeypatch) as (http, may_draw, drawn, _):
+        asked: dict[str, Any] = {"model": "adapter", "voice": "amina", "response_format": kind, "input": "ⴰⵉⵓ. ⴰⵉ"}
+        may_draw.release(4)
+        with openais(http).audio.speech.with_streaming_response.create(stream_format="audio", **asked) as answer:
+            chunks = answer.iter_bytes()
+            first = next(chunks)
+            assert first and len(drawn) == FRAMES + 4
+            may_draw.release(2 * FRAMES - 4)
+            whole = first + b"".join(chunks)
+        assert drawn[FRAMES:] == ["ⴰⵉⵓ"] * FRAMES + ["ⴰⵉ"] * FRAMES
+        assert value(http, 'twiza_first_sound_seconds_count{model="adapter"}') == 1
+        assert value(http, 'twiza_real_time_factor_count{model="adapter"}') == 1  # of all of it
+    wanted = 2 * FRAMES * FRAME + 6_000
+    if kind in ("pcm", "wav"):
+        assert (len(whole) - (0 if kind == "pcm" else whole.index(b"data") + 8)) // 2 == wanted
+    else:
+        assert length_s(whole, kind, 24_000) == pytest.approx(wanted / 24_000, abs=0.2)
+        assert b"Synthetic speech" in whole
+
+
+def test_a_sentence_in_pieces_is_one_wave_at_one_loudness(flowing: Recipe) -> None:
+    with running(flowing) as client:
+        others = [pcm(client, text, stream_format="audio") for text in ("ⴰⵉ ⵓ", "ⴰⵉⵓ ⴰⵉ. ⵓ ⵓ", "ⴰⵉⵓ ⴰⵉ")]
+        assert np.array_equal(pcm(client, "ⴰⵉⵓ ⴰⵉ", stream_format="audio"), others[-1])  # whatever came before
+        assert np.array_equal(others[1][: FRAMES * FRAME], others[-1])
+        assert not others[1][FRAMES * FRAME :][:6_000].any()
+    desk = Desk(flowing)
+    model = desk.models["adapter"]
+    raw = model.family.synthesise("ⴰⵉⵓ ⴰⵉ", model.voices["amina"]) * desk.gain(model, "amina")
+    quiet = np.abs(raw) < 0.8
+    assert np.abs(others[-1] / 32767 - raw)[quiet].max() < 1e-4
+    assert np.abs(others[-1][~quiet] / 32767).min() >= 0.8 and np.abs(others[-1]).max() <= 0.98 * 32767
+    level = stimuli.gain(raw, 24_000, -10.0)  # the voice's gain is of another sentence
+    assert 20 * abs(np.log10(level)) < 3
+
+
+def test_two_streams_take_turns_and_each_hears_its_own(flowing: Recipe) -> None:
+    texts = ["ⴰⵉⵓ ⴰⵉ", "ⵓ ⵓ", "ⴰⵉ. ⵓ"]
+    with running(flowing) as client, ThreadPoolExecutor(6) as many:
+        alone = [pcm(client, text, stream_format="audio") for text in texts]
+        together = list(many.map(lambda text: pcm(client, text, stream_format="audio"), 2 * texts))
+    assert all(np.array_equal(*pair) for pair in zip(2 * alone, together, strict=True))
+
+
+def test_who_hangs_up_within_a_sentence_stops_the_work(flowing: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    with frame_by_frame(flowing, monkeypatch) as (client, may_draw, drawn, ended):
+        may_draw.release(4)
+        with client.stream(
+            "POST", "/v1/audio/speech", json=said(response_format="pcm", stream_format="audio")
+        ) as heard:
+            heard_on = heard.iter_raw()
+            next(heard_on)
+            heard_on.close()
+        may_draw.release(4)  # for a piece that had begun
+        assert ended.wait(60) and len(drawn) <= FRAMES + 8
+        while value(client, "twiza_waiting"):
+            time.sleep(0.01)
+        may_draw.release(2 * FRAMES)
+        assert client.post("/v1/audio/speech", json=said()).status_code == 200
+
+
+def test_with_a_watermark_sentences_come_whole(flowing: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked_now = list[int]()
+    monkeypatch.setattr(watermark, "ready", lambda *_: None)
+    monkeypatch.setattr(watermark, "embed", lambda samples, *_: marked_now.append(len(samples)) or samples)
+    marking = flowing.evaluate.marking.model_copy(update={"watermark": "perth"})
+    recipe = flowing.model_copy(update={"evaluate": flowing.evaluate.model_copy(update={"marking": marking})})
+    with running(recipe) as client:
+        pcm(client, "ⴰⵉ. ⵓⴰ", stream_format="audio")
+    assert marked_now == [FRAMES * FRAME] * 2
+
+
+def test_what_a_flowing_voice_cannot_say_is_refused_before_it_begins(flowing: Recipe) -> None:
+    with running(flowing) as client:
+        for changes, status in [({"input": "ⴰ. ⴰⵣ"}, 400), ({"voice": "alloy"}, 403), ({"input": "."}, 400)]:
+            assert client.post("/v1/audio/speech", json=said(stream_format="audio", **changes)).status_code == status
+        assert value(client, "twiza_waiting") == 0
 
 
 # ---------------------------------------------------------------- several models

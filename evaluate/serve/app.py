@@ -38,6 +38,7 @@ class Noted:
     text: str = ""
     refused: str = ""
     name: str = field(default_factory=lambda: secrets.token_hex(8))
+    started: float = field(default_factory=time.perf_counter)
 
 
 Handler = Callable[[Request, Desk, Noted], Awaitable[Response]]
@@ -85,7 +86,7 @@ def _passed(
     name = path.removeprefix("/v1/").partition("/{")[0].removeprefix("/")
 
     async def passed(request: Request) -> Response:
-        noted, started, status = Noted(), time.perf_counter(), 500
+        noted, status = Noted(), 500
         try:
             _key(request, desk, wrong_keys)
             response = await handler(request, desk, noted)
@@ -97,7 +98,7 @@ def _passed(
             status, noted.refused = error.status_code, "body"
             raise
         finally:
-            _account(desk, name, noted, status, time.perf_counter() - started)
+            _account(desk, name, noted, status, time.perf_counter() - noted.started)
         response.headers["x-request-id"] = noted.name
         return response
 
@@ -153,27 +154,36 @@ async def speech(request: Request, desk: Desk, noted: Noted) -> Response:
 async def _streamed(request: Request, desk: Desk, noted: Noted, asked: requests.Speech) -> Response:
     """Speech piece by piece: it answers when the first is there, and goes on while somebody listens."""
     held, pieces = ExitStack(), requests.speak_on(desk, asked)
+    took_s, duration_s = 0.0, 0.0
 
-    async def more() -> tuple[requests.Made | None, float]:
-        made, took_s = await desk.work(request, lambda: next(pieces, None))
-        if made is not None:
-            _worked(desk, asked.model.name, took_s, made.duration_s)
-        return made, took_s
+    async def more() -> requests.Made | None:
+        nonlocal took_s, duration_s
+        made, more_s = await desk.work(request, lambda: next(pieces, None), usual=False)
+        took_s, duration_s = took_s + more_s, duration_s + (made.duration_s if made else 0)
+        return made
+
+    def over() -> None:
+        desk.end(pieces)
+        if took_s:
+            desk.expect(took_s)
+        _worked(desk, asked.model.name, took_s, duration_s)
 
     async def rest(first: requests.Made) -> AsyncIterator[bytes]:
         made: requests.Made | None = first
         while made is not None:
             if made.data:  # a codec may keep back a piece that is short
                 yield made.data
-            made, _ = await more()
+            made = await more()
 
     held.enter_context(desk.place())
+    held.callback(over)
     try:
-        first, _ = await more()
+        first = await more()
     except BaseException:
         held.close()
         raise
     assert first is not None
+    desk.metrics.observe("twiza_first_sound_seconds", time.perf_counter() - noted.started, model=asked.model.name)
     desk.remember(noted.name, asked.model, "speech")
     headers = {"x-synthetic-speech": first.statement}
     return Streamed(rest(first), held, media_type=first.media_type, headers=headers)

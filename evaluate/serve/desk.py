@@ -4,16 +4,16 @@ import asyncio
 import math
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from evaluate import feedback, marked, models
+from evaluate import feedback, marked, models, stimuli
 from evaluate.models import Model
 from evaluate.serve.metrics import Metrics
 from evaluate.serve.refusal import Refused
@@ -31,6 +31,7 @@ from train.adapter import (
     voice_of,
 )
 
+_MEASURED = 40  # letters of the sentence that a voice's loudness is known by: three seconds
 _REMEMBERED = 10_000  # answers about which users can say something
 Made = TypeVar("Made")
 
@@ -76,6 +77,7 @@ class Desk:
         self.answered: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._inside, self._turn = 0, asyncio.Lock()
         self._thread, self._usual_s = ThreadPoolExecutor(1), 1.0
+        self._gains: dict[tuple[str, str], float] = {}
 
     def _take_in(self, name: str) -> None:
         """Open a model; what it has in common with those that are open is held once."""
@@ -136,8 +138,30 @@ class Desk:
             made = await loop.run_in_executor(self._thread, job)
             took_s = loop.time() - started
         if usual:
-            self._usual_s += 0.2 * (took_s - self._usual_s)
+            self.expect(took_s)
         return made, took_s
+
+    def expect(self, took_s: float) -> None:
+        """Others may expect to wait as long for their turn."""
+        self._usual_s += 0.2 * (took_s - self._usual_s)
+
+    def end(self, pieces: Generator[Any]) -> None:
+        """End work of which nobody wants the rest, when the thread is done with the piece at hand."""
+        with suppress(RuntimeError):  # no thread any more: the server ends
+            self._thread.submit(pieces.close)
+
+    def gain(self, model: Opened, voice: str) -> float:
+        """The factor that brings a voice to the recipe's loudness, by one sentence of its speaker's, spoken once.
+
+        So it is the same for all that the voice says, whatever was asked before.
+        """
+        if (model.name, voice) not in self._gains:
+            train = open_dataset(self.recipe)["train"]
+            texts = [t for t, who in zip(train["text_normalized"], train["speaker"], strict=True) if who == voice]
+            said = min(texts, key=lambda text: (abs(len(text) - _MEASURED), text))
+            samples, rate_hz = model.family.synthesise(said, model.voices[voice]), model.family.rate_hz
+            self._gains[model.name, voice] = stimuli.gain(samples, rate_hz, self.recipe.evaluate.loudness_lufs)
+        return self._gains[model.name, voice]
 
     def remember(self, name: str, model: Opened, kind: str) -> None:
         """Note an answer, without its words, so that users can say something about it."""

@@ -17,10 +17,13 @@ _HELP = {
     "twiza_speech_seconds_total": "Seconds of speech made or heard.",
     "twiza_waiting": "Requests that wait or are worked on.",
     "twiza_request_seconds": "From the request to its answer, waiting included.",
+    "twiza_first_sound_seconds": "From the request for a stream to its first piece, waiting included.",
     "twiza_real_time_factor": "Seconds of work for a second of speech.",
 }
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BUCKETS = {
-    "twiza_request_seconds": (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    "twiza_request_seconds": _SECONDS,
+    "twiza_first_sound_seconds": _SECONDS,
     "twiza_real_time_factor": (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 }
 Labels = tuple[tuple[str, str], ...]

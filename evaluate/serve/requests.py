@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -15,11 +15,12 @@ from evaluate import marked, stimuli
 from evaluate.serve.desk import Desk, Opened
 from evaluate.serve.refusal import Refused
 from recipes.records import Language
-from train.adapter import foreign_audio, normalise, resampled
+from train.adapter import Flowing, foreign_audio, normalise, resampled
 
 _MEDIA = {"wav": "audio/wav", "mp3": "audio/mpeg", "opus": "audio/ogg", "flac": "audio/flac", "pcm": "audio/pcm"}
 _PCM_HZ = 24_000  # as OpenAI's interface has it
 _PEAK = 0.98
+_KNEE = 0.8  # what goes beyond is bent
 _SENTENCE_END = re.compile(r"(?<=[.!?؟…\n])\s*")
 _CLAUSE_END = re.compile(r"(?<=[,;:،؛])\s*")
 _LONG_CHARS = 100  # of a sentence that is cut at its commas too, so that the first sound comes early
@@ -162,8 +163,8 @@ def speak(desk: Desk, asked: Speech) -> Made:
     return Made(data, _MEDIA[asked.format], len(samples) / rate_hz, statement)
 
 
-def speak_on(desk: Desk, asked: Speech) -> Iterator[Made]:
-    """The same piece by piece: each as the file goes on, with a pause between them; and what the codec kept back.
+def speak_on(desk: Desk, asked: Speech) -> Generator[Made]:
+    """The same piece by piece: each as the file goes on, with pauses between sentences; and what the codec kept back.
 
     A manifest signs a whole file, and a file that is still being made bears none.
     """
@@ -171,12 +172,13 @@ def speak_on(desk: Desk, asked: Speech) -> Iterator[Made]:
     file = None
     if asked.format in get_args(marked.Format):
         file = marked.Growing(rate_hz, cast(marked.Format, asked.format), statement)
-    for number, piece in enumerate(asked.pieces):
-        samples = _levelled(desk, asked, piece)
-        if number + 1 < len(asked.pieces):
-            samples = np.pad(samples, (0, round(_PAUSE_S * rate_hz)))
-        data = file.add(samples) if file else _pcm(samples, rate_hz)
-        yield Made(data, _MEDIA[asked.format], len(samples) / rate_hz, statement)
+    pause = 0
+    for sentence in asked.pieces:
+        for samples in _drawn(desk, asked, sentence):
+            samples, pause = np.pad(samples, (pause, 0)), 0
+            data = file.add(samples) if file else _pcm(samples, rate_hz)
+            yield Made(data, _MEDIA[asked.format], len(samples) / rate_hz, statement)
+        pause = round(_PAUSE_S * rate_hz)
     if file:
         yield Made(file.end(), _MEDIA[asked.format], 0.0, statement)
 
@@ -188,6 +190,28 @@ def _levelled(desk: Desk, asked: Speech, said: str) -> stimuli.Samples:
     samples = stimuli.level(np.asarray(raw, np.float32), family.rate_hz, desk.recipe.evaluate.loudness_lufs)
     samples = samples * np.float32(min(1.0, _PEAK / max(float(np.abs(samples).max(initial=0.0)), 1e-9)))
     return desk.marks.speech(samples, family.rate_hz)
+
+
+def _drawn(desk: Desk, asked: Speech, said: str) -> Iterator[stimuli.Samples]:
+    """A sentence as `_levelled` has it; while it is being drawn, where nothing has to be known of all of it.
+
+    A watermark wants seconds of sound at once, and so does a filter that changes the rate.
+    """
+    family, voice = asked.model.family, asked.model.voices[asked.voice]
+    watermark = desk.recipe.evaluate.marking.watermark
+    if not isinstance(family, Flowing) or watermark is not None or family.rate_hz != _PCM_HZ:
+        yield _levelled(desk, asked, said)
+        return
+    gain = np.float32(desk.gain(asked.model, asked.voice))
+    for samples in family.synthesise_on(said, voice):
+        yield _limited(samples * gain)
+
+
+def _limited(samples: stimuli.Samples) -> stimuli.Samples:
+    """Within full scale, by a curve and not by time: what a sample becomes hangs on no other, so that pieces join."""
+    over, room = np.maximum(np.abs(samples) - _KNEE, 0), _PEAK - _KNEE
+    bent = np.sign(samples) * (_KNEE + room * np.tanh(over / room))
+    return np.where(over > 0, bent, samples).astype(np.float32)
 
 
 def _pcm(samples: stimuli.Samples, rate_hz: int) -> bytes:
