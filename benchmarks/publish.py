@@ -25,7 +25,16 @@ import numpy as np
 import torch
 import uvicorn
 import yaml
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig, VitsConfig, VitsModel
+from transformers import (
+    PocketTTSAudioTokenizerConfig,
+    PocketTTSAudioTokenizerModel,
+    PocketTTSConfig,
+    PocketTTSForConditionalGeneration,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+    VitsConfig,
+    VitsModel,
+)
 
 from evaluate.pack import speak
 from evaluate.pack.phrases import Phrase
@@ -35,7 +44,7 @@ from prepare import dataset
 from recipes.schema import Recipe, Train, load
 from tests import tiny
 from train.adapter import adapter_folder, add_lora, normalise, save, voice_of
-from train.families import Spoken, open_family, speak_all
+from train.families import Spoken, open_family, pocket_tts, speak_all
 from train.families.speecht5 import SpeechT5
 from train.families.vits import Vits, letter_tokenizer
 from train.sharing import held_bytes
@@ -69,6 +78,7 @@ def main() -> None:
         with quiet(), running(adapters(published)) as (client, desk):
             beside = overhead(client, desk, 4 if QUICK else 12)
         told("published", *beside, at_most=5)
+        flowing(Path(folder, "flowing"))
     raise SystemExit(bool(short))
 
 
@@ -93,17 +103,24 @@ def made(folder: Path, config: dict[str, Any], vocoder: dict[str, Any]) -> Recip
         family.model.speech_decoder_postnet.prob_out.bias.fill_(-1e4)
     family.model.save_pretrained(folder / "base")
     family.save_processor(folder / "base")
+    settings = {"family": "speecht5", "base": str(folder / "base"), "vocoder": str(folder / "vocoder")}
+    settings |= {"lora": {"targets": ["q_proj", "v_proj"], "new_tokens": False}, "precision": "fp32"}
+    evaluated = {
+        "systems": [{"name": name, "adapter": name} for name in ADAPTERS[1:]] + ["adapter"],
+        "serve": {"models": ADAPTERS[:2], "later": ADAPTERS[2:]},
+    }
+    return described(folder, settings, evaluated)
+
+
+def described(folder: Path, settings: dict[str, Any], evaluated: dict[str, Any]) -> Recipe:
+    """A recipe in the folder, with a dataset and an adapter of random weights."""
     whole = {
         "name": "bench",
         "work_dir": "work",
         "collect": {"source": "recordings"},
         "prepare": {"purpose": "tts_clone", "languages": ["zgh-Tfng"]},
-        "train": {"family": "speecht5", "base": str(folder / "base"), "vocoder": str(folder / "vocoder")}
-        | {"lora": {"targets": ["q_proj", "v_proj"], "new_tokens": False}, "precision": "fp32"},
-        "evaluate": {
-            "systems": [{"name": name, "adapter": name} for name in ADAPTERS[1:]] + ["adapter"],
-            "serve": {"models": ADAPTERS[:2], "later": ADAPTERS[2:]},
-        },
+        "train": settings,
+        "evaluate": evaluated,
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
     recipe = load(folder / "recipe.yaml")
@@ -119,7 +136,7 @@ def train(folder: Path, **settings: Any) -> Train:
 
 def new_adapter(recipe: Recipe, number: int) -> None:
     family = open_family(recipe.train)
-    add_lora(family, recipe.train.lora, [])
+    add_lora(family, recipe.train.lora, sentences(10_000))
     tiny.random_lora(family, number, 0.02)
     save(recipe, family)
 
@@ -227,7 +244,7 @@ def server(recipe: Recipe) -> None:
             same = cpu_s(ask, client, text, this)
             swaps.append(1000 * (cpu_s(ask, client, text, that) - same))
         beside = overhead(client, desk, count)
-        first, whole = first_sound(client, sentences(5))
+        first, _, whole = first_sound(client, sentences(5))
         families = [one.family for one in desk.models.values()]
     line("adapter swap, median", statistics.median(swaps), "ms", at_most=50)
     line("adapter swap, 95th percentile", float(np.percentile(swaps, 95)), "ms", at_most=50)
@@ -283,6 +300,37 @@ def running(recipe: Recipe) -> Iterator[tuple[httpx.Client, Desk]]:
             thread.join()
 
 
+def flowing(folder: Path) -> None:
+    """Pocket TTS as published, random weights: a sentence heard while it is drawn, beside the same whole.
+
+    It draws as many frames as people take for the letters, 12.5 of each a second.
+    """
+    recipe = pocket(folder)
+    pocket_tts._FRAMES_A_LETTER = 1.0
+    text = max(sentences(50), key=len)
+    with quiet(), running(recipe) as (client, _):
+        first_sound(client, [text], times=1)  # imports, and the voice's loudness
+        first, last, whole = first_sound(client, [text], times=2 if QUICK else 5)
+    said = f"a sentence of {(len(text) + 3) / 12.5:.1f} s, Pocket TTS of published size"
+    line(f"{said}: until all of it comes whole", 1000 * whole, "ms")
+    line(f"{said}: first sound, streamed", 1000 * first, "ms")
+    line(f"{said}: first sound, of the time of the whole", first / whole, "", at_most=0.25)
+    line(f"{said}: all of it streamed, of the time of the whole", last / whole, "", at_most=1.25)
+
+
+def pocket(folder: Path) -> Recipe:
+    """A recipe with a base of the sizes that are the library's defaults; its speech does not end by itself."""
+    base = tiny.base("pocket_tts", folder / "base")
+    known = PocketTTSConfig.from_pretrained(base).to_diff_dict()
+    ids = {key: value for key, value in known.items() if key.endswith("token_id")}
+    torch.manual_seed(1)
+    sizes = PocketTTSConfig(**ids, vocab_size=known["vocab_size"], latent_stats_ema_steps=0)
+    PocketTTSForConditionalGeneration(sizes).save_pretrained(base)
+    PocketTTSAudioTokenizerModel(PocketTTSAudioTokenizerConfig()).save_pretrained(f"{base}/codec")
+    Path(base, "generation_config.json").write_text('{"do_sample": true, "eos_threshold": 1e9}', encoding="utf-8")
+    return described(folder, {"family": "pocket_tts", "base": base, "precision": "fp32"}, {})
+
+
 def ask(client: httpx.Client, text: str, model: str) -> bytes:
     sent = {"model": model, "input": text, "voice": "amina", "response_format": "wav"}
     answer = client.post("/v1/audio/speech", json=sent)
@@ -290,20 +338,21 @@ def ask(client: httpx.Client, text: str, model: str) -> bytes:
     return answer.content
 
 
-def first_sound(client: httpx.Client, texts: list[str]) -> tuple[float, float]:
-    """Medians of seconds to the first sound of a text that is streamed, and of those until all of it comes whole."""
-    text, first, whole = ". ".join(texts), [], []
-    for _ in range(5):
+def first_sound(client: httpx.Client, texts: list[str], times: int = 5) -> tuple[float, float, float]:
+    """Medians of seconds to the first sound of a text that is streamed, to its last, and until all comes whole."""
+    text, first, last, whole = ". ".join(texts), [], [], []
+    for _ in range(times):
         sent = {"model": "adapter", "input": text, "voice": "amina", "response_format": "pcm"}
         start = time.perf_counter()
         with client.stream("POST", "/v1/audio/speech", json=sent | {"stream_format": "audio"}) as answer:
             for number, _ in enumerate(answer.iter_raw()):
                 if number == 0:
                     first.append(time.perf_counter() - start)
+        last.append(time.perf_counter() - start)
         start = time.perf_counter()
         assert client.post("/v1/audio/speech", json=sent).status_code == 200
         whole.append(time.perf_counter() - start)
-    return statistics.median(first), statistics.median(whole)
+    return statistics.median(first), statistics.median(last), statistics.median(whole)
 
 
 # ---------------------------------------------------------------- figures
