@@ -45,6 +45,7 @@ from recipes.schema import Recipe, Train, load
 from tests import tiny
 from train.adapter import adapter_folder, add_lora, normalise, save, voice_of
 from train.families import Spoken, open_family, pocket_tts, speak_all
+from train.linear import quicken
 from train.families.speecht5 import SpeechT5
 from train.families.vits import Vits, letter_tokenizer
 from train.sharing import held_bytes
@@ -204,7 +205,7 @@ def generated(family: Any, text: str, voice: Any) -> Any:
 def speech(name: str, recipe: Recipe, texts: list[str]) -> None:
     """The same without what is done to the sound afterwards."""
     family = open_family(recipe.train)
-    family.model.eval()
+    quicken(family.model.eval())
     voice = voice_of(family, recipe)["amina"]
     list(one_by_one(family, texts[:1], voice))
     alone = cpu_s(lambda: list(one_by_one(family, texts, voice)))
@@ -221,7 +222,7 @@ def vits(count: int) -> None:
         VitsModel(VitsConfig(vocab_size=len(tokenizer.encoder))).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         family = Vits(Train.model_validate({"family": "vits", "base": folder}))
-    family.model.eval()
+    quicken(family.model.eval())
     none = np.zeros(0, np.float32)
     family.synthesise(texts[0], none)
     alone = cpu_s(lambda: [family.synthesise(text, none) for text in texts])

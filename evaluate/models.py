@@ -25,6 +25,7 @@ from train.adapter import (
     base_revision,
     open_dataset,
     open_model,
+    quicken,
     samples_of,
     voice_of,
 )
@@ -51,7 +52,9 @@ class Model:
 
 def open_one(recipe: Recipe, model: Model) -> Any:
     """The model itself. Raises UserError as `train.adapter.open_model` does."""
-    return open_model(recipe, model.which, model.folder)
+    opened = open_model(recipe, model.which, model.folder)
+    quicken(opened.model)
+    return opened
 
 
 def render(recipe: Recipe, model: Model, wanted: Sequence[Item]) -> list[Rendered]:

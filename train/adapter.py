@@ -44,6 +44,7 @@ from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
 from train.families import Family, Flowing, Samples, Skip, Spoken, open_family, pretrained, speak_all
 from train.features import resampled, samples_of, speaker_voices
+from train.linear import quicken
 from train.sharing import share
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "open_model",
     "open_recogniser",
     "pitch",
+    "quicken",
     "refuse_untrusted",
     "register",
     "resampled",
