@@ -45,9 +45,9 @@ from recipes.schema import Recipe, Train, load
 from tests import tiny
 from train.adapter import adapter_folder, add_lora, normalise, save, voice_of
 from train.families import Spoken, open_family, pocket_tts, speak_all
-from train.linear import quicken
 from train.families.speecht5 import SpeechT5
 from train.families.vits import Vits, letter_tokenizer
+from train.linear import quicken
 from train.sharing import held_bytes
 from web.serve import address, door
 
