@@ -53,7 +53,8 @@ class Figures:
     power: float  # to find it
     smallest: float | None  # that is found with the power wanted; None: none is
     needed: int | None  # listeners, for the difference wanted; None: no number of them is enough
-    needed_sentences: int | None  # with the planned listeners
+    needed_sentences: int | None  # that a listener rates, in all, with the planned listeners
+    most_sentences: int  # that a listener may rate within evaluate.listen.ratings
     variances: Variances
 
 
@@ -76,34 +77,41 @@ def figures(recipe: Recipe, there: blind.Blind) -> Figures:
     """What the test can tell, from the pilot's variances where one was unsealed, else the assumed ones."""
     asked, planned, shape = recipe.evaluate.listen, recipe.evaluate.plan, there.shape
     variances = variances_of(recipe)
-    each = primary_trials(shape)
+    share, cycle = primary_share(shape), design.cycle(shape)
     wanted = planned.difference or power.USUAL_DIFFERENCE[asked.method]
 
-    def chance(listeners: int, trials: int, items: int, difference: float) -> float:
-        return power.power(asked.method, listeners, trials, items, difference, variances, planned.alpha)
+    def chance(listeners: int, sentences: int, difference: float) -> float:
+        """With so many sentences each: listeners of one cycle hear the same, the next cycle others."""
+        heard = min(max(sentences, len(shape.items)), -(-listeners // cycle) * sentences)
+        trials = sentences // shape.symbols * share
+        return power.power(asked.method, listeners, trials, heard, difference, variances, planned.alpha)
 
-    people, items = planned.listeners, len(shape.items)
+    people, each = planned.listeners, shape.trials
+    rounds = power.fewest(lambda count: chance(people, count * shape.symbols, wanted), planned.power)
     return Figures(
         people,
-        shape.trials,
         each,
+        each // shape.symbols * share,
         wanted,
-        chance(people, each, items, wanted),
-        power.smallest(lambda difference: chance(people, each, items, difference), asked.method, planned.power),
-        power.fewest(lambda listeners: chance(listeners, each, items, wanted), planned.power),
-        power.fewest(lambda trials: chance(people, trials, max(trials, items), wanted), planned.power),
+        chance(people, each, wanted),
+        power.smallest(lambda difference: chance(people, each, difference), asked.method, planned.power),
+        power.fewest(lambda listeners: chance(listeners, each, wanted), planned.power),
+        rounds and rounds * shape.symbols,
+        most_sentences(shape, asked.ratings),
         variances,
     )
 
 
-def primary_trials(shape: design.Shape) -> int:
-    """Of one listener: trials of the primary pair; in ACR, ratings of each system."""
-    if shape.method in design.SLIDERS:
-        return shape.trials
-    if shape.method == "acr":
-        return shape.trials // len(shape.systems)
-    most = max(shape.pairs.count(pair) for pair in shape.pairs)
-    return shape.trials // len(shape.pairs) * most
+def primary_share(shape: design.Shape) -> int:
+    """How many of a listener's trials are of the primary pair, of as many as there are symbols."""
+    return max((shape.pairs.count(pair) for pair in shape.pairs), default=1)
+
+
+def most_sentences(shape: design.Shape, ratings: int) -> int:
+    """How many sentences a listener may rate, when there is time for them."""
+    sliders = shape.method in design.SLIDERS
+    pages = ratings // (len(shape.systems) if sliders else 1) - shape.repeats - shape.gold - shape.traps
+    return pages // shape.symbols * shape.symbols
 
 
 def variances_of(recipe: Recipe) -> Variances:
@@ -138,7 +146,10 @@ def tell(recipe: Recipe, found: Figures) -> None:
         print(f"smallest difference found with power {planned.power:g}: {found.smallest:.2g} {unit}")
     enough = f"{found.needed} listeners" if found.needed else "no number of listeners is enough: more sentences"
     print(f"needed for {found.difference:g} {unit}: {enough}", end="")
-    print(f"; or {found.needed_sentences} sentences each" if found.needed_sentences else "")
+    if found.needed_sentences and found.needed_sentences > found.most_sentences:
+        print(f"; or {found.needed_sentences} sentences each, and a listener rates {found.most_sentences} at most")
+    else:
+        print(f"; or {found.needed_sentences} sentences each" if found.needed_sentences else "")
 
 
 # ---------------------------------------------------------------- the frozen plan
