@@ -60,13 +60,18 @@ def ratings(recipe: Recipe) -> Ratings:
 
 
 def of_test(recipe: Recipe, name: str, plan: str | None) -> Ratings:
-    """The ratings of one test, by its name. For tests that were unsealed."""
+    """The ratings of one test, by its name. For tests that were unsealed.
+
+    Raises UserError where the recipe is no longer the plan's: what is compared, and who counts, was settled before.
+    """
+    frozen = blind.plan(recipe) if plan else None
+    if frozen:
+        blind.refuse_other(recipe, frozen)
     panel = Panel(recipe, name)
     try:
         found = unsealed(recipe.evaluate.listen, seal.open_key(recipe, name), panel.listeners(), panel.all(), plan)
     finally:
         panel.close()
-    frozen = blind.plan(recipe) if plan else None
     return replace(found, margin=frozen["plan"].get("margin")) if frozen else found
 
 

@@ -79,6 +79,26 @@ def test_of_results(recipe: Recipe) -> tuple[str, str | None]:
     return name_of(recipe, clips(recipe), "pilot"), None
 
 
+def refuse_other(recipe: Recipe, frozen: Mapping[str, Any]) -> None:
+    """Raise UserError where the recipe asks for another analysis, or another test, than the frozen plan settled."""
+    from evaluate.findings.shared import MARGIN
+
+    was, planned = frozen["plan"]["settings"], recipe.evaluate.plan
+    other = [f"evaluate.listen.{key}" for key, now in settings(recipe).items() if now != was.get(key, now)]
+    limits = {"alpha": planned.alpha, "margin": planned.margin or MARGIN[recipe.evaluate.listen.method]}
+    other += [f"evaluate.plan.{key}" for key, now in limits.items() if now != frozen["plan"].get(key, now)]
+    if other:
+        raise UserError(
+            f"{', '.join(other)}: no longer as in the frozen plan ({plan_file(recipe)}), under which people answered; "
+            "restore it, or freeze another plan for another test (python -m evaluate.plan RECIPE freeze)"
+        )
+
+
+def of_these_clips(frozen: Mapping[str, Any], found: Sequence[Stimulus]) -> bool:
+    """Whether the frozen plan is of the clips that there are now."""
+    return bool(frozen["plan"]["clips_sha256"] == stimuli.name_of_test(found))
+
+
 def clips(recipe: Recipe) -> list[Stimulus]:
     """The stimuli of the recipe. Raises UserError when there is nothing to listen to."""
     if recipe.train.recognises:

@@ -860,6 +860,41 @@ def test_another_margin_is_another_plan(tmp_path: Path) -> None:
     assert len(set(names)) == 3
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("evaluate.listen.primary", {"primary": ["recordings", "base"]}),
+        ("evaluate.listen.exclude", {"exclude": []}),
+        ("evaluate.listen.method, evaluate.plan.margin", {"method": "cmos"}),
+        ("evaluate.listen.reference", {"reference": "base"}),
+        ("evaluate.plan.alpha", {"plan": {"alpha": 0.2}}),
+        ("evaluate.plan.margin", {"plan": {"margin": 2.0}}),
+    ],
+)
+def test_what_was_frozen_is_analysed_and_nothing_else(tmp_path: Path, key: str, change: dict[str, Any]) -> None:
+    recipe = made(tmp_path, method="acr")
+    plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))
+    client = browser(recipe)
+    finish(client, begin(client))
+    unseal.main(recipe)
+    other = made(tmp_path, **{"method": "acr"} | change)
+    with pytest.raises(UserError, match=rf"^{key}: no longer as in the frozen plan .*freeze another plan"):
+        heard(other)
+    elsewhere = made(tmp_path, method="acr", port=1, plan={"listeners": 99})  # neither is of the analysis
+    assert heard(elsewhere).state == "open" and ratings(elsewhere).primary == ("adapter", "base")
+
+
+def test_a_frozen_test_says_nothing_of_clips_that_were_made_after_it(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))
+    client = browser(recipe)
+    finish(client, begin(client))
+    unseal.main(recipe)
+    assert heard(recipe).state == "open"
+    stimuli.make(recipe, rendered(TEXTS, *SYSTEMS, seed=5))  # the adapter was trained anew
+    assert (heard(recipe).state, heard(recipe).earlier) == ("none", 6)
+
+
 def test_a_test_that_was_unsealed_takes_no_more_answers(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="acr")
     plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))

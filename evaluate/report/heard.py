@@ -24,15 +24,18 @@ class Heard:
 def heard(recipe: Recipe) -> Heard:
     """What people said of this recipe's systems; by system only once python -m evaluate.unseal opened the key.
 
-    Raises UserError when the frozen plan, or the key, is not as it was.
+    Answers under a frozen plan of other clips say nothing of these. Raises UserError when the frozen plan, or the
+    key, is not as it was, or the recipe's listening test not as it was frozen.
     """
     if recipe.train.recognises:
         return Heard("none")
     try:
-        blind.clips(recipe)
+        clips = blind.clips(recipe)
     except UserError:  # there are none
         return Heard("none")
-    there = collected(recipe)
+    there, frozen = collected(recipe), blind.plan(recipe)
+    if frozen and not blind.of_these_clips(frozen, clips):
+        return Heard("none", earlier=there.answers + there.elsewhere)
     if not there.answers:
         return Heard("none", earlier=there.elsewhere)
     if there.sealed:
