@@ -72,7 +72,9 @@ def of_test(recipe: Recipe, name: str, plan: str | None) -> Ratings:
         found = unsealed(recipe.evaluate.listen, seal.open_key(recipe, name), panel.listeners(), panel.all(), plan)
     finally:
         panel.close()
-    return replace(found, margin=frozen["plan"].get("margin")) if frozen else found
+    if frozen is None:
+        return found
+    return replace(found, margin=frozen["plan"].get("margin"), alpha=frozen["plan"].get("alpha", found.alpha))
 
 
 def unsealed(

@@ -89,7 +89,7 @@ def refuse_other(recipe: Recipe, frozen: Mapping[str, Any]) -> None:
     other += [f"evaluate.plan.{key}" for key, now in limits.items() if now != frozen["plan"].get(key, now)]
     if other:
         raise UserError(
-            f"{', '.join(other)}: no longer as in the frozen plan ({plan_file(recipe)}), under which people answered; "
+            f"{', '.join(other)}: no longer as in the frozen plan ({plan_file(recipe)}): "
             "restore it, or freeze another plan for another test (python -m evaluate.plan RECIPE freeze)"
         )
 

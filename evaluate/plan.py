@@ -28,7 +28,7 @@ _STATISTICS = {
     "primary": "crossed mixed model with listeners, sentences and their interactions with the system as random; one "
     "comparison, two-sided",
     "confirmed by": "bootstrap over listeners and sentences; where the two disagree both are reported, as not robust",
-    "other comparisons": "Holm",
+    "other comparisons": "all together, by Holm's correction, at the same alpha",
     "stopping": "at the planned number of listeners; nobody sees a rating by system before the key is unsealed",
     "missing": "a clip that could not be played has no rating; nothing is put in its place",
     "exclusions": "results with and without them",

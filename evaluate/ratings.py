@@ -54,3 +54,4 @@ class Ratings:
     plan_hash: str | None = None  # null: no plan was frozen before the test
     reference: str = "recordings"  # of MUSHRA: the system that is hidden among the others
     margin: float | None = None  # of equivalence, as the plan froze it; null: the usual one of the method
+    alpha: float = 0.05  # false alarms allowed, two-sided, as the plan froze it

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from evaluate.findings import Findings, analyse
+from evaluate.findings import Confirmation, Difference, Findings, analyse
 from evaluate.ratings import Comparison, Person, Ratings, Score
 from tests.panels import compared, rated
 
@@ -49,6 +49,67 @@ def test_the_margin_of_equivalence_is_the_plans_where_it_has_one() -> None:
     for ratings in (rated(12, 9), compared(12, 9)):
         found = analyse(replace(ratings, margin=2.5), 100).equivalence
         assert found and found.margin == 2.5 and found.equivalent
+
+
+def test_the_plans_alpha_decides_intervals_verdicts_and_equivalence(found: Findings) -> None:
+    usual = found.primary
+    assert usual and usual.p and usual.low is not None and usual.low > 0 and usual.winner == "adapter"
+    strict = analyse(replace(rated(24, 20, seed=2), alpha=usual.p / 2), 500)
+    assert strict.primary and strict.primary.low and strict.primary.low < 0 and strict.primary.winner is None
+    assert strict.primary.value == usual.value and strict.primary.p == usual.p and strict.alpha == usual.p / 2
+    assert strict.equivalence and found.equivalence and strict.equivalence.low < found.equivalence.low
+    assert strict.detectable and found.detectable and strict.detectable > found.detectable
+    for one, other in zip(strict.confirmations, found.confirmations, strict=True):
+        assert one.low is None or (other.low is not None and one.low < other.low)
+    assert strict.any_time and found.any_time and strict.any_time.low <= found.any_time.low
+    assert [one.mean for one in strict.heard] == [one.mean for one in found.heard]  # 95 % as ever
+
+
+def test_pairs_keep_to_the_plans_alpha_too() -> None:
+    lax, strict = (analyse(replace(compared(24, 20), alpha=alpha), 300) for alpha in (0.2, 0.001))
+    assert lax.primary and strict.primary and lax.primary.low and strict.primary.low
+    assert strict.primary.low < lax.primary.low
+    for one, other in zip(strict.confirmations, lax.confirmations, strict=True):
+        assert one.low is None or (other.low is not None and one.low < other.low)
+    assert strict.strengths == lax.strengths
+
+
+def test_rank_tests_say_something_below_alpha_alone() -> None:
+    found = Confirmation("wilcoxon", 0.3, None, None, 0.03)
+    assert (found.sign, replace(found, alpha=0.01).sign) == (1, 0)
+
+
+def test_other_comparisons_are_sure_only_after_holms_correction() -> None:
+    """Five systems of which none is better: of ten pairs some interval misses nil, and Holm's correction says so."""
+    surely = by_interval = 0
+    for seed in range(6):
+        found = analyse(rated_alike(seed), 100)
+        assert len(found.others) == 9
+        for one in found.others:
+            assert one.p is not None and one.p_holm is not None and one.low is not None and one.high is not None
+            assert (one.winner is not None) == (one.p_holm < 0.05)
+            by_interval += not one.low <= 0 <= one.high
+            surely += one.winner is not None
+    assert by_interval > surely == 0
+
+
+def test_one_other_comparison_needs_no_correction() -> None:
+    alone = Difference("a", "b", 40, 0.5, 0.1, 0.9, 0.02, p_holm=0.02)
+    assert alone.winner == "a" and replace(alone, alone=False).winner == "a"
+    assert replace(alone, alone=False, p_holm=0.06).winner is None
+    assert replace(alone, alone=False, p_holm=0.06, alpha=0.1).winner == "a"
+    assert replace(alone, alone=False, p=None, p_holm=None).winner is None  # by the bootstrap, which has no p
+
+
+def rated_alike(seed: int) -> Ratings:
+    draw = np.random.default_rng(seed)
+    names = ("adapter", "base", "c", "d", "e")
+    rows = [
+        Score(f"l{who:02}", f"i{item:02}", names[(who + item) % 5], float(3 + draw.normal()), item)
+        for who in range(15)
+        for item in range(15)
+    ]
+    return Ratings("acr", rows, [], [], ("adapter", "base"))
 
 
 def test_ratings_are_shown_as_they_are_spread_not_as_a_mean_alone(found: Findings) -> None:

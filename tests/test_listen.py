@@ -852,6 +852,15 @@ def test_the_plan_holds_the_margin_of_equivalence(tmp_path: Path, margin: dict[s
     assert ratings(recipe).margin == found
 
 
+def test_the_plan_holds_the_false_alarms_allowed(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr", plan={"alpha": 0.01})
+    plan.freeze(recipe, plan.figures(recipe, blind.current(recipe, pilot=True)))
+    client = browser(recipe)
+    finish(client, begin(client))
+    unseal.main(recipe)
+    assert ratings(recipe).alpha == 0.01
+
+
 def test_another_margin_is_another_plan(tmp_path: Path) -> None:
     names = []
     for planned in ({"margin": 0.4}, {"margin": 0.5}, {}):

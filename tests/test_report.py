@@ -90,6 +90,21 @@ def test_the_first_paragraph_says_who_is_better_by_how_much_how_sure_and_for_who
     assert second.startswith("The adapted system makes fewer errors than the base model: 30.0 wrong characters fewer")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_intervals_of_a_test_are_of_the_level_that_its_plan_asked_for(language: Any) -> None:
+    content = found(replace(rated(24, 20, (1.2, 0.0, 1.5), seed=2), alpha=0.01), gap=BETTER)
+    words = bare(said(content, language)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "99" in words.split("95")[0] and "95" in words  # of ratings; errors keep to 95 %
+    shown = tables.listening(content.tests[0], Words(language))
+    assert "99" in shown["interval"] and any("98" in note for note in shown["notes"])
+    assert all("95" not in row[1] for row in shown["confirmed"])
+
+
+@pytest.mark.parametrize(("alpha", "level"), [(0.05, "95"), (0.025, "97.5"), (0.001, "99.9"), (1e-9, "100")])
+def test_levels_have_the_digits_that_they_need(alpha: float, level: str) -> None:
+    assert Words("en").level(alpha) == level
+
+
 @pytest.mark.parametrize(
     ("gap", "words"),
     [

@@ -48,6 +48,7 @@ def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings
         facts=_counted(one.facts for one in people),
         blinding=_blinding(people),
         plan_hash=ratings.plan_hash,
+        alpha=ratings.alpha,
         **found,
     )
 

@@ -30,8 +30,10 @@ def compared(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) 
         fitted = mixed.fit(values, fixed if np.ptp(second_side) > 0 else fixed[:, :1], who, what)
         fits[first, second] = fitted
         if isinstance(fitted, NotEnough):
-            return of_figure(first, second, crossed_mean(values, who, what, resamples, seed), fitted.why)
-        return of_contrast(first, second, len(values), fitted.contrast(np.eye(len(fitted.beta))[0]))
+            drawn = crossed_mean(values, who, what, resamples, seed, ratings.alpha)
+            return of_figure(first, second, drawn, fitted.why)
+        apart = fitted.contrast(np.eye(len(fitted.beta))[0], 1 - ratings.alpha)
+        return of_contrast(first, second, len(values), apart)
 
     primary = difference(*asked) if asked else None
     names = sorted({name for one in rows for name in (one.first, one.second)})
@@ -45,17 +47,17 @@ def compared(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) 
     if not confirm or not rows:
         return found
     if ratings.method != "abx":
-        found |= _strengths(rows, asked)
+        found |= _strengths(rows, asked, ratings.alpha)
     if asked:
         values, _, who, what = _toward(met[frozenset(asked)], asked[0], ratings.method)
         by_pair = [*zip(who, what, values.tolist(), strict=True)]
-        drawn = crossed_mean(values, who, what, resamples, seed)
+        drawn = crossed_mean(values, who, what, resamples, seed, ratings.alpha)
         found["confirmations"] = [
-            *([of_bootstrap(drawn)] if drawn else []),
+            *([of_bootstrap(drawn, ratings.alpha)] if drawn else []),
             *found.get("confirmations", []),
-            by_ranks(by_pair),
+            by_ranks(by_pair, ratings.alpha),
         ]
-        found["any_time"] = any_time(by_pair, REACH[ratings.method], ratings.people)
+        found["any_time"] = any_time(by_pair, REACH[ratings.method], ratings.people, ratings.alpha)
     return found
 
 
@@ -81,7 +83,7 @@ def _matrix(rows: Sequence[Comparison], names: Sequence[str]) -> dict[str, dict[
     }
 
 
-def _strengths(rows: Sequence[Comparison], asked: tuple[str, str] | None) -> dict[str, Any]:
+def _strengths(rows: Sequence[Comparison], asked: tuple[str, str] | None, alpha: float) -> dict[str, Any]:
     """Bradley and Terry's strengths of all systems, and what they say of the plan's comparison."""
     from scipy.stats import t
 
@@ -98,7 +100,9 @@ def _strengths(rows: Sequence[Comparison], asked: tuple[str, str] | None) -> dic
         found["strengths"][name] = (value, None, None) if half is None else (value, value - half, value + half)
     if asked:
         value, error = fitted.difference(*asked)
+        far = float(t.ppf(1 - alpha / 2, max(1, fitted.clusters - 1)))
         low, high = (None, None) if error is None else (value - far * error, value + far * error)
         why = f"no finite estimate: {fitted.why}" if fitted.why else None
-        found["confirmations"] = [Confirmation("bradley_terry", value if error else None, low, high, why=why)]
+        shown = value if error else None
+        found["confirmations"] = [Confirmation("bradley_terry", shown, low, high, why=why, alpha=alpha)]
     return found

@@ -26,10 +26,15 @@ class Difference:
     p_holm: float | None = None
     method: str = "mixed"
     why: str | None = None
+    alone: bool = True  # tested by itself: its interval decides; one of several: its p after Holm does
+    alpha: float = 0.05
 
     @property
     def winner(self) -> str | None:
-        """Which of the two is better, where the interval says so."""
+        """Which of the two is better, where that is sure."""
+        if not self.alone:
+            sure = self.p_holm is not None and self.p_holm < self.alpha
+            return (self.first if self.value > 0 else self.second) if sure else None
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return None
         return self.first if self.low > 0 else self.second
@@ -54,6 +59,7 @@ class Confirmation:
     high: float | None
     p: float | None = None
     why: str | None = None
+    alpha: float = 0.05
 
     @property
     def sign(self) -> int | None:
@@ -61,7 +67,7 @@ class Confirmation:
         if self.low is not None and self.high is not None:
             return int(self.low > 0) - int(self.high < 0)
         if self.p is not None and self.value is not None:
-            return 0 if self.p > 0.05 else int(np.sign(self.value))
+            return 0 if self.p > self.alpha else int(np.sign(self.value))
         return None
 
 
@@ -105,6 +111,7 @@ class Findings:
     facts: dict[str, dict[str, int]]  # of the listeners who count
     blinding: tuple[float, float, float] | None
     plan_hash: str | None
+    alpha: float = 0.05  # false alarms allowed: intervals of differences are at 1 - alpha
 
     @property
     def robust(self) -> bool | None:

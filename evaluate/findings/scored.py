@@ -21,7 +21,8 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
     values = np.array([one.score for one in rows], float)
     who, what, which = ([getattr(one, name) for one in rows] for name in ("listener", "item", "system"))
     systems = sorted(set(which))
-    means, pairs = crossed_means(values, who, what, which, resamples, seed) if rows else ({}, {})
+    alphas = (0.05, ratings.alpha)  # a system's mean always has its interval of 95 %
+    means, pairs = crossed_means(values, who, what, which, resamples, seed, alphas) if rows else ({}, {})
     design = (np.array(which)[:, None] == np.array(systems)[None, :]).astype(float)
     place = np.array([one.position for one in rows], float)
     place = (place - place.mean()) / 10 if len(place) else place
@@ -34,7 +35,8 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
         n = which.count(first) + which.count(second)
         if isinstance(fitted, NotEnough):
             return of_figure(first, second, pairs[first, second], fitted.why)
-        return of_contrast(first, second, n, fitted.contrast(_along(first, second, systems, len(fitted.beta))))
+        along = _along(first, second, systems, len(fitted.beta))
+        return of_contrast(first, second, n, fitted.contrast(along, 1 - ratings.alpha))
 
     asked = ratings.primary if {*ratings.primary} <= {*systems} else None
     primary = difference(*asked) if asked else None
@@ -50,12 +52,12 @@ def scored(ratings: Ratings, resamples: int, seed: int, confirm: bool = True) ->
     if asked:
         by_pair = _paired(rows, *asked)
         found["confirmations"] = [
-            of_bootstrap(pairs[asked]),
-            *([_by_order(values, which, who, asked, systems)] if ratings.method == "acr" else []),
-            by_ranks(by_pair),
-            *([_by_swaps(by_pair, resamples, seed)] if ratings.method.startswith("mushra") else []),
+            of_bootstrap(pairs[asked], ratings.alpha),
+            *([_by_order(values, which, who, asked, systems, ratings.alpha)] if ratings.method == "acr" else []),
+            by_ranks(by_pair, ratings.alpha),
+            *([_by_swaps(by_pair, resamples, seed, ratings.alpha)] if ratings.method.startswith("mushra") else []),
         ]
-        found["any_time"] = any_time(by_pair, REACH[ratings.method], ratings.people)
+        found["any_time"] = any_time(by_pair, REACH[ratings.method], ratings.people, ratings.alpha)
     return found
 
 
@@ -87,7 +89,12 @@ def _paired(rows: Sequence[Score], first: str, second: str) -> list[tuple[str, s
 
 
 def _by_order(
-    values: NDArray[np.float64], which: list[str], who: list[str], asked: tuple[str, str], systems: list[str]
+    values: NDArray[np.float64],
+    which: list[str],
+    who: list[str],
+    asked: tuple[str, str],
+    systems: list[str],
+    alpha: float,
 ) -> Confirmation:
     """The ordinal model, in log odds of a better rating."""
     from scipy.stats import norm
@@ -98,17 +105,17 @@ def _by_order(
     if isinstance(fitted, NotEnough | NoEstimate):
         return Confirmation("ordinal", None, None, None, why=str(fitted))
     place = others.index(asked[0])
-    value, half = float(fitted.beta[place]), 1.96 * float(fitted.se[place])
+    value, half = float(fitted.beta[place]), float(norm.ppf(1 - alpha / 2) * fitted.se[place])
     p = float(2 * norm.sf(abs(value) / fitted.se[place]))
-    return Confirmation("ordinal", value, value - half, value + half, p)
+    return Confirmation("ordinal", value, value - half, value + half, p, alpha=alpha)
 
 
-def _by_swaps(paired: Sequence[tuple[str, str, float]], draws: int, seed: int) -> Confirmation:
+def _by_swaps(paired: Sequence[tuple[str, str, float]], draws: int, seed: int, alpha: float) -> Confirmation:
     """The permutation test within listener and sentence, where both systems are rated in one trial."""
     tested = permutation.swapped([value for _, _, value in paired], draws, seed)
     if isinstance(tested, NotEnough):
         return Confirmation("permutation", None, None, None, why=tested.why)
-    return Confirmation("permutation", tested.statistic, None, None, tested.p)
+    return Confirmation("permutation", tested.statistic, None, None, tested.p, alpha=alpha)
 
 
 def _friedman(rows: Sequence[Score], systems: Sequence[str]) -> ranks.Test | None:

@@ -32,6 +32,7 @@ def common(
 ) -> dict[str, Any]:
     corrected = ranks.holm([one.p for one in others if one.p is not None])
     left = iter(corrected)
+    others = [replace(one, alone=len(others) == 1, alpha=ratings.alpha) for one in others]
     others = [replace(one, p_holm=next(left)) if one.p is not None else one for one in others]
     margin = MARGIN[ratings.method] if ratings.margin is None else ratings.margin
     known = primary is not None and primary.se is not None and primary.df is not None
@@ -43,10 +44,10 @@ def common(
         "confirmations": [],
         "strengths": {},
         "no_strengths": None,
-        "equivalence": tost(primary.value, primary.se, primary.df, margin)  # type: ignore[union-attr,arg-type]
+        "equivalence": tost(primary.value, primary.se, primary.df, margin, ratings.alpha)  # type: ignore[union-attr,arg-type]
         if known
         else None,
-        "detectable": detectable(primary.se, primary.df) if known else None,  # type: ignore[union-attr,arg-type]
+        "detectable": detectable(primary.se, primary.df, alpha=ratings.alpha) if known else None,  # type: ignore[union-attr,arg-type]
         "variances": fitted.variances if isinstance(fitted, mixed.Fit) else {},
         "effect": None,
         "any_time": None,
@@ -66,24 +67,24 @@ def of_figure(first: str, second: str, one: Figure | None, why: str) -> Differen
     return Difference(first, second, one.n, one.value, one.low, one.high, method="bootstrap", why=one.why or why)
 
 
-def of_bootstrap(one: Figure) -> Confirmation:
-    return Confirmation("bootstrap", one.value, one.low, one.high, why=one.why)
+def of_bootstrap(one: Figure, alpha: float) -> Confirmation:
+    return Confirmation("bootstrap", one.value, one.low, one.high, why=one.why, alpha=alpha)
 
 
 def effect(one: mixed.Contrast) -> Effect:
     return Effect(one.estimate, one.low, one.high, one.p)
 
 
-def any_time(paired: Sequence[tuple[str, str, float]], reach: float, people: Sequence[Person]) -> Any:
+def any_time(paired: Sequence[tuple[str, str, float]], reach: float, people: Sequence[Person], alpha: float) -> Any:
     if not paired:
         return None
     who, what, values = (list(column) for column in zip(*paired, strict=True))
     order = [one.listener for one in people] or sorted(set(who))
-    found = sequential.look(values, who, what, reach, [*order, *sorted(set(who) - set(order))])
+    found = sequential.look(values, who, what, reach, [*order, *sorted(set(who) - set(order))], alpha)
     return None if isinstance(found, NotEnough) else found
 
 
-def by_ranks(paired: Sequence[tuple[str, str, float]]) -> Confirmation:
+def by_ranks(paired: Sequence[tuple[str, str, float]], alpha: float) -> Confirmation:
     """Wilcoxon's test of the listeners' mean differences."""
     by_listener: dict[str, list[float]] = defaultdict(list)
     for who, _, value in paired:
@@ -92,4 +93,4 @@ def by_ranks(paired: Sequence[tuple[str, str, float]]) -> Confirmation:
     tested = ranks.wilcoxon(means)
     if isinstance(tested, NotEnough):
         return Confirmation("wilcoxon", None, None, None, why=tested.why)
-    return Confirmation("wilcoxon", float(np.median(means)), None, None, tested.p)
+    return Confirmation("wilcoxon", float(np.median(means)), None, None, tested.p, alpha=alpha)

@@ -46,21 +46,22 @@ def compared(test: Findings, one: Difference, say: Words) -> str:
         return say("heard_no_interval", **names, value=alone, why=say(one.why or "unknown"))
     if test.method == "abx":
         key = "heard_apart" if one.winner else "heard_not_apart"
-        return say(key, **names, by=_by(test.method, one.value, one.low, one.high, say, decided=bool(one.winner)))
+        return say(key, **names, by=_by(test, one.value, one.low, one.high, say, decided=bool(one.winner)))
     if not one.winner:
-        return say("heard_undecided", **names, by=_by(test.method, one.value, one.low, one.high, say, decided=False))
+        return say("heard_undecided", **names, by=_by(test, one.value, one.low, one.high, say, decided=False))
     loser = one.second if one.winner == one.first else one.first
     value, low, high = (
         (one.value, one.low, one.high) if one.winner == one.first else (-one.value, -one.high, -one.low)
     )
-    by = _by(test.method, value, low, high, say, decided=True)
+    by = _by(test, value, low, high, say, decided=True)
     return say("heard_better", winner=say.the(one.winner), loser=say.the(loser), by=by)
 
 
-def _by(method: Method, value: float, low: float, high: float, say: Words, decided: bool) -> str:
-    scale, digits = measure(method)
+def _by(test: Findings, value: float, low: float, high: float, say: Words, decided: bool) -> str:
+    scale, digits = measure(test.method)
     span = say.span(low, high, digits, scale)
-    return say("with_interval", value=points(value, method, say, decided), span=span)
+    value_said = points(value, test.method, say, decided)
+    return say("with_interval", value=value_said, span=span, level=say.level(test.alpha))
 
 
 def measure(method: Method) -> tuple[float, int]:

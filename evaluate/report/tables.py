@@ -55,6 +55,7 @@ def listening(found: Findings, say: Words) -> dict[str, Any]:
         drawn.append(plots.intervals(say("strengths"), strengths, 0.0, say.row, from_zero=False))
     return {
         "method": say(f"method_{found.method}"),
+        "interval": say("interval", level=say.level(found.alpha)),
         "plots": drawn,
         "spread": [spread(one, say) for one in found.heard],
         "lowest": 0 if found.method.startswith("mushra") else 1,
@@ -97,7 +98,8 @@ def confirmation(one: Confirmation, found: Findings, say: Words) -> tuple[str, s
     scale, digits = measure(found.method) if one.method in _ON_THE_SCALE else (1, 2)
     value = "" if one.value is None else say.number(one.value * scale, digits, sign=True)
     if one.low is not None:
-        value = say("with_interval", value=value, span=say.span(one.low, one.high, digits, scale))
+        span = say.span(one.low, one.high, digits, scale)
+        value = say("with_interval", value=value, span=span, level=say.level(found.alpha))
     primary = found.primary
     if one.sign is None or primary is None:
         says = f"{say('says_nothing')}: {say(one.why or 'unknown')}"
@@ -153,6 +155,7 @@ def notes(found: Findings, say: Words) -> list[str]:
         values = {
             "margin": plain(same.margin, found.method, say),
             "span": say.span(same.low, same.high, digits, scale),
+            "level": say.level(2 * found.alpha),
         }
         said.append(say("equivalence", verdict=say("answer_yes" if same.equivalent else "answer_no"), **values))
     if found.detectable:

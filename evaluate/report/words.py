@@ -38,7 +38,7 @@ class Words:
 
     def __call__(self, key: str, **values: object) -> str:
         """The sentence of a key, filled in. What has no translation is said in English, by itself."""
-        row = _table().get(key, {})
+        row, values = _table().get(key, {}), {"level": "95"} | values
         if self.language in row:
             return row[self.language].format(**values)
         return self.isolated(row.get("en", key).format(**values) if row else key)
@@ -71,6 +71,11 @@ class Words:
         if low is None or high is None:
             return self("unknown")
         return self("to", low=self.number(low * scale, digits), high=self.number(high * scale, digits))
+
+    def level(self, alpha: float) -> str:
+        """An interval's level, of a hundred."""
+        level = round(100 * (1 - alpha), 3)
+        return self.number(level, next(digits for digits in range(4) if round(level, digits) == level))
 
     def chance(self, p: float | None) -> str:
         """A p value."""

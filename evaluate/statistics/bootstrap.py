@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluate.statistics.outcome import numbered
 
-_LEVEL = 0.95
+_ALPHA = 0.05  # intervals of 95 %, where nothing else is asked
 _FEWEST = 5  # clusters below which no interval is given
 _TOO_FEW = "not enough data for an interval"
 _ALIKE = "all alike: no interval"
@@ -24,7 +24,7 @@ _ALIKE = "all alike: no interval"
 
 @dataclass(frozen=True)
 class Figure:
-    """A value with its 95 % interval; the interval is None where there can be none, and `why` says it."""
+    """A value with its interval, of 95 % where nothing else was asked; None where there can be none, and `why`."""
 
     value: float
     low: float | None
@@ -87,7 +87,12 @@ def mean(values: ArrayLike, clusters: Sequence[object], resamples: int, seed: in
 
 
 def crossed_mean(
-    values: ArrayLike, listeners: Sequence[object], items: Sequence[object], resamples: int, seed: int
+    values: ArrayLike,
+    listeners: Sequence[object],
+    items: Sequence[object],
+    resamples: int,
+    seed: int,
+    alpha: float = _ALPHA,
 ) -> Figure | None:
     """The mean of ratings (n,) given by listeners to items, both of which are drawn anew.
 
@@ -96,7 +101,7 @@ def crossed_mean(
     found = np.asarray(values, dtype=float)
     if not len(found):
         return None
-    means, _ = crossed_means(found, listeners, items, ["all"] * len(found), resamples, seed)
+    means, _ = crossed_means(found, listeners, items, ["all"] * len(found), resamples, seed, (alpha, alpha))
     return means["all"]
 
 
@@ -107,9 +112,11 @@ def crossed_means(
     systems: Sequence[str],
     resamples: int,
     seed: int,
+    alphas: tuple[float, float] = (_ALPHA, _ALPHA),
 ) -> tuple[dict[str, Figure], dict[tuple[str, str], Figure]]:
     """The mean of each system's ratings (n,), and of each pair of systems the first's mean less the second's.
 
+    `alphas`: what the intervals of means, and those of pairs, leave out.
     Every draw takes the same listeners and items for all systems. A rating that was given is weighed; one that was
     not is not, however its absence is written.
     """
@@ -133,13 +140,17 @@ def crossed_means(
     value, count = summed.sum(axis=(1, 2)) / given.sum(axis=(1, 2)), given.sum(axis=(1, 2)).astype(int)
     fewest = [int(min((table.sum(axis=1) > 0).sum(), (table.sum(axis=0) > 0).sum())) for table in given]
 
-    def figure(at: float, draws: NDArray[np.float64], n: int, clusters: int) -> Figure:
-        return _figure(at, draws[~np.isnan(draws)], n, clusters)
+    def figure(at: float, draws: NDArray[np.float64], n: int, clusters: int, alpha: float) -> Figure:
+        return _figure(at, draws[~np.isnan(draws)], n, clusters, alpha)
 
-    means = {n: figure(float(value[i]), drawn[i], int(count[i]), fewest[i]) for i, n in enumerate(names)}
+    means = {n: figure(float(value[i]), drawn[i], int(count[i]), fewest[i], alphas[0]) for i, n in enumerate(names)}
     pairs = {
         (names[i], names[j]): figure(
-            float(value[i] - value[j]), drawn[i] - drawn[j], int(count[i] + count[j]), min(fewest[i], fewest[j])
+            float(value[i] - value[j]),
+            drawn[i] - drawn[j],
+            int(count[i] + count[j]),
+            min(fewest[i], fewest[j]),
+            alphas[1],
         )
         for i in range(len(names))
         for j in range(len(names))
@@ -177,19 +188,19 @@ def _draw(clusters: int, resamples: int, seed: int) -> NDArray[np.float64]:
     return generator.multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(float)
 
 
-def _figure(value: float, draws: NDArray[np.float64], n: int, clusters: int) -> Figure:
+def _figure(value: float, draws: NDArray[np.float64], n: int, clusters: int, alpha: float = _ALPHA) -> Figure:
     if clusters < _FEWEST:
         return Figure(value, None, None, n, clusters, _TOO_FEW)
     if np.ptp(draws) < 1e-12:  # drawing the same again says nothing of what was not seen
         return Figure(value, None, None, n, clusters, _ALIKE)
-    edge = _edge(clusters)
+    edge = _edge(clusters, alpha)
     low, high = np.quantile(draws, [edge, 1 - edge])
     return Figure(value, float(low), float(high), n, clusters)
 
 
-def _edge(clusters: int) -> float:
-    """The share of draws to leave out at each end: 0.025 for many clusters, less for few."""
+def _edge(clusters: int, alpha: float = _ALPHA) -> float:
+    """The share of draws to leave out at each end: alpha / 2 for many clusters, less for few."""
     from scipy.stats import norm, t
 
-    width = t.ppf((1 + _LEVEL) / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1))
+    width = t.ppf(1 - alpha / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1))
     return float(norm.cdf(-width))

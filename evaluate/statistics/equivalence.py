@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Equivalence:
-    """The 90 % interval of a difference against a margin."""
+    """The interval of a difference at 1 - 2 alpha, 90 % as a rule, against a margin."""
 
     margin: float
     low: float
@@ -18,19 +18,19 @@ class Equivalence:
     equivalent: bool
 
 
-def tost(estimate: float, se: float, df: float, margin: float) -> Equivalence:
-    """Whether a difference lies within ± margin, at the 5 % level: its 90 % interval does."""
+def tost(estimate: float, se: float, df: float, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Whether a difference lies within ± margin, with so many false alarms: its interval at 1 - 2 alpha does."""
     from scipy.stats import t
 
-    half = float(t.ppf(0.95, df)) * se
+    half = float(t.ppf(1 - alpha, df)) * se
     p = float(max(t.sf((estimate + margin) / se, df), t.sf((margin - estimate) / se, df))) if se > 0 else float("nan")
     return Equivalence(
         margin, estimate - half, estimate + half, p, -margin < estimate - half < estimate + half < margin
     )
 
 
-def detectable(se: float, df: float, power: float = 0.8) -> float:
-    """The smallest difference that a test with this standard error finds with this power, at the 5 % level."""
+def detectable(se: float, df: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest difference that a two-sided test with this standard error finds with this power."""
     from scipy.stats import t
 
-    return float(t.ppf(0.975, df) + t.ppf(power, df)) * se
+    return float(t.ppf(1 - alpha / 2, df) + t.ppf(power, df)) * se
