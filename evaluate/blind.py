@@ -30,6 +30,7 @@ _OUTSIDE = {
     "guess",
 }
 RECORDINGS = "recordings"
+ANCHORS = ("anchor_low", "anchor_mid")  # without which a test is not MUSHRA (BS.1534-3, 5.1)
 _HEARD_AGAIN = 1.3  # people hear some clips twice
 _TO_ANSWER_S = {"acr": 6.0, "preference": 7.0, "cmos": 8.0, "abx": 7.0, "mushra": 5.0, "mushra_nr": 5.0}
 _HEADPHONES_S, _COMPREHENSION_S = 60.0, 12.0
@@ -291,7 +292,16 @@ def primary(asked: Listen, key: Key) -> tuple[str, str]:
 
 
 def reference_of(asked: Listen, key: Key) -> str | None:
-    """The code of MUSHRA's reference. Raises UserError when the method names one that has no clips."""
+    """The code of MUSHRA's reference.
+
+    Raises UserError when the method is `mushra` and the reference, or one of the standard's anchors, has no clips.
+    """
+    lacking = [name for name in ANCHORS if name not in key.systems.values()]
+    if asked.method == "mushra" and asked.reference in key.systems.values() and lacking:
+        raise UserError(
+            f"evaluate.listen.method: mushra needs {' and '.join(lacking)} (ITU-R BS.1534-3): add them to "
+            "evaluate.systems and run python -m evaluate again, or use method: mushra_nr"
+        )
     if asked.reference in key.systems.values():
         return key.code(asked.reference)
     if asked.method == "mushra":

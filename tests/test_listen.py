@@ -81,7 +81,8 @@ def made(folder: Path, *systems: str, plan: dict[str, Any] | None = None, **list
     (folder / "recipe.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
     found = load(folder / "recipe.yaml")
     if not (found.folder("evaluate") / "key.json").exists():
-        stimuli.make(found, rendered(TEXTS, *(systems or SYSTEMS)))
+        usual = (*SYSTEMS, *blind.ANCHORS) if found.evaluate.listen.method == "mushra" else SYSTEMS
+        stimuli.make(found, rendered(TEXTS, *(systems or usual)))
     return found
 
 
@@ -979,6 +980,12 @@ def test_nothing_to_listen_to_is_said_in_one_line(tmp_path: Path) -> None:
         (["adapter"], {"method": "preference"}, "preference compares two systems, and there is one; use method: acr"),
         (["adapter", "base"], {"method": "mushra"}, r"reference: recordings has no clips; .* use method: mushra_nr"),
         (
+            SYSTEMS,
+            {"method": "mushra"},
+            r"mushra needs anchor_low and anchor_mid \(ITU-R BS\.1534-3\): add them to evaluate\.systems.* mushra_nr",
+        ),
+        ([*SYSTEMS, "anchor_low"], {"method": "mushra"}, "mushra needs anchor_mid"),
+        (
             ["adapter", "base"],
             {"primary": ["adapter", "voxtral"]},
             "primary: voxtral has no clips; there are",
@@ -1211,7 +1218,7 @@ def test_a_whole_session_in_a_browser(tmp_path: Path, language: str, method: str
 @needs("chromium")
 def test_keys_and_sliders_work_and_ranges_do_not_flip_from_right_to_left(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="mushra")
-    stimuli.make(recipe, rendered(TEXTS[:1], *SYSTEMS))
+    stimuli.make(recipe, rendered(TEXTS[:1], *SYSTEMS, *blind.ANCHORS))
     with served(recipe) as address, phone() as page:
         page.goto(f"{address}/notice?language=ary")
         page.check("input[name=agree]")
@@ -1219,7 +1226,7 @@ def test_keys_and_sliders_work_and_ranges_do_not_flip_from_right_to_left(tmp_pat
         page.click("form button.wide")
         page.click("a.button")
         page.locator("[data-clip] button.play").first.click()  # the reference, which has no letter
-        for letter in "abc":
+        for letter in "abcde":
             page.keyboard.press(letter)
             clip = page.locator(f"[data-clip]:has([data-key={letter.upper()}])")
             page.wait_for_function("clip => clip.dataset.heard === 'yes'", arg=clip.element_handle())
@@ -1229,11 +1236,11 @@ def test_keys_and_sliders_work_and_ranges_do_not_flip_from_right_to_left(tmp_pat
             page.keyboard.press("Home" if letter == "a" else "End")
         page.locator("[data-clip] button.play").first.click()
         page.wait_for_selector("[data-send]:not([disabled])")
-        assert [box.input_value() for box in page.locator("input[type=range]").all()] == ["0", "100", "100"]
+        assert [box.input_value() for box in page.locator("input[type=range]").all()] == ["0", *["100"] * 4]
         page.click("[data-send]")
         page.wait_for_url("**/pause")
     (given,) = kept(recipe)
-    assert list(given.value) == [0, 100, 100] and len(given.heard) == 4
+    assert list(given.value) == [0, 100, 100, 100, 100] and len(given.heard) == 6
 
 
 PLACES = """text => {

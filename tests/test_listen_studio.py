@@ -62,10 +62,10 @@ def test_sliders_come_back_each_to_its_system(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="mushra")
     running, folder = exported(recipe, tmp_path, 1)
     assert 'value="$clip_r"' in (folder / "config.xml").read_text(encoding="utf-8")
-    values = {f"slider_{letter}": {"number": number} for letter, number in (("a", 10), ("b", 20), ("c", 30))}
+    values = {f"slider_{letter}": {"number": 10 * place} for place, letter in enumerate("abcde", 1)}
     assert studio.bring(running, annotated(folder, values)) == 6
     unseal.main(recipe)
-    assert {(one.slot, one.score) for one in ratings(recipe).scores} == {(0, 10.0), (1, 20.0), (2, 30.0)}
+    assert {(one.slot, one.score) for one in ratings(recipe).scores} == {(n, 10.0 * (n + 1)) for n in range(5)}
     running.close()
 
 
