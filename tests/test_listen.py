@@ -1225,6 +1225,8 @@ def test_keys_and_sliders_work_and_ranges_do_not_flip_from_right_to_left(tmp_pat
         page.click("form button.wide")
         page.click("form button.wide")
         page.click("a.button")
+        page.locator("[data-clip]").first.wait_for()
+        page.wait_for_load_state()  # before it, nobody listens to the key
         page.locator("[data-clip] button.play").first.click()  # the reference, which has no letter
         for letter in "abcde":
             page.keyboard.press(letter)
