@@ -13,9 +13,10 @@ from evaluate.gate import Candidate
 from evaluate.licence import Licence
 from recipes.provenance import digest, write_text
 from recipes.schema import Recipe, UserError
-from train.adapter import signature, sources
+from train.adapter import files_digest, signature, sources
 
-_LEFT_OUT = ("recipe.yaml", "README.md", "WITHDRAWN.txt")  # of the adapter's folder: they say where and who
+# Of the adapter's folder: they say where and who, or hold for it alone.
+_LEFT_OUT = ("recipe.yaml", "README.md", "WITHDRAWN.txt", signature.SIGNATURE)
 _PATHS = ("base_model_name_or_path", "name_or_path", "_name_or_path", "audio_tokenizer_name_or_path")
 
 
@@ -34,11 +35,11 @@ def build(found: Candidate, licence: Licence) -> Path:
         shutil.copytree(found.folder, part, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         for path in part.rglob("*.json"):
             _without_places(path)
-        line = found.line.model_copy(update={"base": model_card.base_name(found.recipe) or None, "files": None})
-        _write(part / "lineage.json", line.model_dump(mode="json"))
         _write(part / "evaluation.json", evaluation(found.recipe))
         _write(part / "sbom.cdx.json", sbom(found, licence))
         (part / "README.md").write_text(model_card.readme(found, licence), encoding="utf-8")
+        changed = {"base": model_card.base_name(found.recipe) or None, "files": files_digest(part)}
+        _write(part / "lineage.json", found.line.model_copy(update=changed).model_dump(mode="json"))
         shutil.rmtree(whole, ignore_errors=True)
         os.replace(part, whole)
     finally:

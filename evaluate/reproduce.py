@@ -27,7 +27,7 @@ _FRAME = 512
 
 def main(recipe: Recipe, arguments: argparse.Namespace) -> None:
     wanted = probes(recipe)
-    model = open_adapter(recipe, Path(arguments.adapter))
+    model = open_adapter(recipe, Path(arguments.adapter), unsigned=True)
     voices = {} if recipe.train.recognises else voice_of(model, recipe)
     found: dict[str, Any] = {}
     for item in wanted:

@@ -676,6 +676,7 @@ class Trained(Section):
 
     name: SystemName
     adapter: RecipePath  # the folder that training left, or its `train` folder
+    unsigned: bool = False  # it is of one's own making, and needs no signature to be believed
 
 
 class Files(Section):

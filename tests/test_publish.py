@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.hub import Hub
 from tests.published import ready
 from train import signature
-from train.adapter import adapter_folder, open_adapter, open_model
+from train.adapter import adapter_folder, open_adapter, open_model, refuse_untrusted
 
 NAME = "us/tiny-asr"
 
@@ -341,6 +341,24 @@ def test_what_was_published_opens_on_its_base(tmp_path: Path, fast: None) -> Non
 
     heard = [one.transcribe(samples_of(one, row), "zgh-Tfng") for one in (model, open_model(recipe, "adapter"))]
     assert heard[0] == heard[1]
+
+
+def test_what_was_published_and_altered_opens_neither_without_its_signature_nor_as_ones_own(
+    tmp_path: Path, fast: None
+) -> None:
+    recipe = ready(tmp_path, "evaluate.systems=[{name: ours, adapter: ./out, unsigned: true}]")
+    other, out = load(tmp_path / "recipe.yaml"), tmp_path / "out"
+    run(recipe)
+    (out / "model.sig").unlink()
+    refuse_untrusted(recipe, out)
+    letters = json.loads((out / "vocab.json").read_text(encoding="utf-8"))
+    one, two = list(letters)[-2:]
+    letters[one], letters[two] = letters[two], letters[one]
+    (out / "vocab.json").write_text(json.dumps(letters), encoding="utf-8")
+    with pytest.raises(UserError, match=r"no model.sig in it, so nobody vouches for it"):
+        refuse_untrusted(other, out)
+    with pytest.raises(UserError, match="its tokenizer or settings were altered"):
+        refuse_untrusted(recipe, out)
 
 
 def test_the_same_adapter_makes_the_same_package(tmp_path: Path, fast: None) -> None:

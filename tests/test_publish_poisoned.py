@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from recipes.provenance import read_lineage, write_text
-from recipes.schema import Family, Recipe, UserError
+from recipes.schema import Family, Recipe, Trained, UserError
 from tests import tiny
 from tests.conftest import SHARED, needs_shared
 from tests.published import ready
@@ -240,6 +240,21 @@ def test_a_healthy_adapter_opens_signed_and_unsigned(tmp_path: Path) -> None:
     assert open_model(recipe, "adapter").recognises
     sign(adapter_folder(recipe), recipe)
     assert open_model(recipe, "adapter").recognises
+
+
+def test_an_adapter_from_elsewhere_opens_with_its_signature_only(tmp_path: Path) -> None:
+    recipe = ready(tmp_path / "w")
+    theirs = Path(shutil.copytree(adapter_folder(recipe), tmp_path / "downloads" / "adapter"))
+    sign(theirs, recipe)
+    assert open_adapter(recipe, theirs).recognises
+    (theirs / "model.sig").unlink()  # whoever alters it would delete this too
+    for opened in (lambda: open_adapter(recipe, theirs), lambda: open_model(recipe, "adapter", theirs)):
+        with pytest.raises(UserError, match=r"downloads/adapter: no model.sig in it, so nobody vouches for it; .*"):
+            opened()
+    for named in (theirs, theirs.parent):  # the folder itself, or the one that training keeps it in
+        ours = Trained(name="last-month", adapter=named, unsigned=True)
+        settings = recipe.evaluate.model_copy(update={"systems": [ours]})
+        refuse_untrusted(recipe.model_copy(update={"evaluate": settings}), theirs)
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))

@@ -556,7 +556,7 @@ def lora_adapters(folder: Path, count: int) -> Recipe:
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings["train"] |= {"base": base, "method": "lora", "config": {}}
     settings["train"]["lora"] = {"targets": ["encoder_attn.q_proj", "encoder_attn.v_proj"], "new_tokens": False}
-    others = [{"name": f"other{n}", "adapter": f"other{n}"} for n in range(1, count)]
+    others = [{"name": f"other{n}", "adapter": f"other{n}", "unsigned": True} for n in range(1, count)]
     settings["evaluate"] |= {"systems": [*others, "adapter"]}
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     for number in range(count):

@@ -39,7 +39,7 @@ from prepare.dataset import (
 )
 from recipes.provenance import digest, file_digest, lineage, read_lineage, refuse_withdrawn, sign_folder
 from recipes.records import Lineage
-from recipes.schema import Lora, Recipe, Train, UserError
+from recipes.schema import Lora, Recipe, Train, Trained, UserError
 from train import inspect, revocation, signature
 from train.checkpoints import full_disk_named
 from train.families import Family, Flowing, Samples, Skip, Spoken, open_family, pretrained, speak_all
@@ -57,6 +57,7 @@ __all__ = [
     "decode",
     "dnsmos",
     "figures",
+    "files_digest",
     "foreign_audio",
     "inspect",
     "log_mel",
@@ -208,7 +209,7 @@ def save(recipe: Recipe, family: Family) -> Path:
         base_revision=base_revision(recipe.train),
         base_hash=base_hash(recipe.train.base),
     )
-    line = line.model_copy(update={"weights": revocation.weights_digest(part), "files": _files_digest(part)})
+    line = line.model_copy(update={"weights": revocation.weights_digest(part), "files": files_digest(part)})
     sign_folder(recipe, part, line)
     if whole.exists():
         os.replace(whole, old)
@@ -275,14 +276,15 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path |
     return open_adapter(recipe, folder)
 
 
-def open_adapter(recipe: Recipe, folder: Path) -> Family:
+def open_adapter(recipe: Recipe, folder: Path, unsigned: bool = False) -> Family:
     """What training made, or what was published of it, from a folder: on the recipe's base, ready for use.
 
-    Raises UserError, before any of it is loaded, for an adapter that was withdrawn or revoked, that was altered
-    after training or signing, that belongs to another base, or whose files could run code.
+    `unsigned`: this program has just made the folder itself, and signs it later. Raises UserError, before any of it
+    is loaded, for an adapter that was withdrawn or revoked, that nobody vouches for, that was altered after
+    training or signing, that belongs to another base, or whose files could run code.
     """
     recipe = _for_this_machine(recipe)
-    line = refuse_untrusted(recipe, folder)
+    line = refuse_untrusted(recipe, folder, unsigned)
     if recipe.train.method == "full":
         trained: dict[str, Any] = {"base": str(folder), "revision": None, "config": {}, "mms_adapter": None}
         family = open_family(recipe.train.model_copy(update=trained), folder)
@@ -295,12 +297,17 @@ def open_adapter(recipe: Recipe, folder: Path) -> Family:
     return family
 
 
-def refuse_untrusted(recipe: Recipe, folder: Path) -> Lineage:
+def refuse_untrusted(recipe: Recipe, folder: Path, unsigned: bool = False) -> Lineage:
     """Raises UserError for an adapter that must not be loaded, as `open_adapter` says. Returns its lineage."""
     refuse_withdrawn(folder, "run: python -m prepare RECIPE, then python -m train RECIPE")
     inspect.refuse_unsafe(folder)
     if (folder / signature.SIGNATURE).exists():
         signature.verify_folder(folder, signature.trusted_keys(recipe))
+    elif not unsigned and folder.resolve() not in _own_folders(recipe):
+        raise UserError(
+            f"{folder}: no {signature.SIGNATURE} in it, so nobody vouches for it; download it again with its "
+            "signature, or, if you trained it yourself, name it in evaluate.systems with `unsigned: true`"
+        )
     revocation.refuse_revoked(recipe, folder)
     try:
         line = read_lineage(folder)
@@ -308,7 +315,7 @@ def refuse_untrusted(recipe: Recipe, folder: Path) -> Lineage:
         raise UserError(f"{folder / 'lineage.json'}: missing or damaged; train again") from None
     if line.weights is not None and line.weights != revocation.weights_digest(folder):
         raise UserError(f"{folder}: its weights were altered after training; train again")
-    if line.files is not None and line.files != _files_digest(folder):
+    if line.files is not None and line.files != files_digest(folder):
         raise UserError(f"{folder}: its tokenizer or settings were altered after training; train again")
     if recipe.train.method == "full":
         return line
@@ -318,7 +325,14 @@ def refuse_untrusted(recipe: Recipe, folder: Path) -> Lineage:
     return line
 
 
-def _files_digest(folder: Path) -> str:
+def _own_folders(recipe: Recipe) -> set[Path]:
+    """Adapters that need no signature: what the recipe's own training left, and those the recipe says so of."""
+    own = [system.adapter for system in recipe.evaluate.systems if isinstance(system, Trained) and system.unsigned]
+    found = [adapter_folder(recipe), *own, *(folder / "adapter" for folder in own)]
+    return {folder.resolve() for folder in found}
+
+
+def files_digest(folder: Path) -> str:
     """SHA-256 over the names and digests of an adapter's files, but for those that say where it came from."""
     found = signature.digests(folder)
     return digest(f"{name} {value}" for name, value in found.items() if name not in ("lineage.json", "recipe.yaml"))
