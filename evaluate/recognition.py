@@ -16,6 +16,7 @@ class Judge:
     """A recogniser that hears generated speech; what it heard before is read from disk."""
 
     def __init__(self, recipe: Recipe, name: str) -> None:
+        self.recipe = recipe
         self.name, self.weights = name, base_hash(name) or name
         self.kept = Kept(recipe.folder("evaluate") / "heard")
         self.model: Any = None
@@ -29,7 +30,7 @@ class Judge:
 
     def _hear(self, one: Rendered) -> str:
         assert one.samples is not None
-        self.model = self.model or open_recogniser(self.name)
+        self.model = self.model or open_recogniser(self.name, self.recipe)
         samples = resampled(one.samples, one.rate_hz, self.model.rate_hz)
         heard: str = self.model.transcribe(samples, one.item.language)
         return heard

@@ -95,7 +95,7 @@ def test_a_clip_is_heard_once_and_what_was_heard_goes_when_the_clip_goes(
         return "ⴰⵣⵓⵍ!"
 
     recogniser = SimpleNamespace(rate_hz=16_000, transcribe=transcribe)
-    monkeypatch.setattr(recognition, "open_recogniser", lambda name: recogniser)
+    monkeypatch.setattr(recognition, "open_recogniser", lambda name, recipe: recogniser)
     recipe = evaluated(RECIPE.model_copy(update={"work_dir": tmp_path}), measures=[])
     one, *_ = objective.measure(recipe, [said(1), said(2)])[0]
     assert (one.heard, one.char_edits, one.duration_s) == ("ⴰⵣⵓⵍ", 0, 0.1) and len(calls) == 2

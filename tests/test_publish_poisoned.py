@@ -23,7 +23,7 @@ from tests import tiny
 from tests.conftest import SHARED, needs_shared
 from tests.published import ready
 from train import inspect, revocation, signature
-from train.adapter import adapter_folder, open_adapter, open_model, refuse_untrusted
+from train.adapter import adapter_folder, open_adapter, open_model, open_recogniser, refuse_untrusted
 
 RAN = "it-ran.txt"
 Poison = Callable[[Path, Recipe], object]
@@ -313,7 +313,7 @@ def test_a_list_of_others_counts_where_their_key_is_trusted(tmp_path: Path) -> N
         open_model(trusting, "adapter")
 
 
-def test_a_model_that_was_revoked_is_no_base_to_train_on(tmp_path: Path) -> None:
+def test_a_model_that_was_revoked_is_neither_trained_on_nor_evaluated_nor_heard_with(tmp_path: Path) -> None:
     from train import __main__ as script
 
     recipe, at = ready(tmp_path / "w"), datetime(2026, 3, 1, tzinfo=UTC)
@@ -321,6 +321,14 @@ def test_a_model_that_was_revoked_is_no_base_to_train_on(tmp_path: Path) -> None
     revocation.revoke(recipe, revocation.weights_digest(Path(recipe.train.base)), "./out", "a base", at)
     with pytest.raises(UserError, match="base: revoked on 2026-03-01: a base"):
         script.main(recipe)
+    for opened in (
+        lambda: open_model(recipe, "base"),
+        lambda: open_model(recipe, "adapter"),  # it was made from it
+        lambda: open_adapter(recipe, adapter_folder(recipe)),
+        lambda: open_recogniser(str(recipe.train.base), recipe),
+    ):
+        with pytest.raises(UserError, match="base: revoked on 2026-03-01: a base; it must not be used"):
+            opened()
 
 
 @pytest.mark.parametrize("words", [{"model": 0, "vocab": 1, "added_tokens": 2}, {"shi": {"a": 0}, "kab": {"b": 0}}])

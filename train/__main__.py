@@ -44,8 +44,7 @@ def main(recipe: Recipe) -> None:
     here = PartialState(cpu=not alone, timeout=timedelta(hours=12))  # that long others may wait while one encodes
     data, folder = open_dataset(recipe), recipe.folder("train")
     with here.main_process_first():
-        if recipe.train.base and Path(recipe.train.base).is_dir():
-            revocation.refuse_revoked(recipe, Path(recipe.train.base))
+        revocation.refuse_revoked_base(recipe, recipe.train.base)
         if finished(recipe):
             adapter.refuse_untrusted(recipe, adapter.adapter_folder(recipe))
             here.print(f"already trained: {adapter.adapter_folder(recipe)}")

@@ -260,13 +260,14 @@ def open_model(recipe: Recipe, which: Literal["base", "adapter"], folder: Path |
     """A model of the recipe, ready for use: the base it started from, or with what training made.
 
     `folder`: of another adapter for the same base, in place of the recipe's own. Raises UserError when nothing has
-    been trained, or the base's weights are not those trained on.
+    been trained, the base's weights are not those trained on, or either was revoked.
     """
     folder = folder or adapter_folder(recipe)
     recipe = _for_this_machine(recipe)
     if which == "base":
         if recipe.train.base is None:
             raise UserError("the recipe starts from `train.config`: there is no base model to compare with")
+        revocation.refuse_revoked_base(recipe, recipe.train.base)
         # As it was published: a shorter context is for what was trained with it.
         family = open_family(recipe.train.model_copy(update={"audio_context": None}))
         family.model.eval()
@@ -309,6 +310,7 @@ def refuse_untrusted(recipe: Recipe, folder: Path, unsigned: bool = False) -> Li
             "signature, or, if you trained it yourself, name it in evaluate.systems with `unsigned: true`"
         )
     revocation.refuse_revoked(recipe, folder)
+    revocation.refuse_revoked_base(recipe, recipe.train.base)
     try:
         line = read_lineage(folder)
     except (OSError, ValueError):
@@ -360,10 +362,15 @@ def _for_this_machine(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"quantise": None})})
 
 
-def open_recogniser(name: str) -> Family:
-    """A model folder, or a name on the hub, that transcribes: its family is known by its configuration."""
+def open_recogniser(name: str, recipe: Recipe | None = None) -> Family:
+    """A model folder, or a name on the hub, that transcribes: its family is known by its configuration.
+
+    `recipe`: whose lists of revocations are asked. Raises UserError for a folder that is on one.
+    """
     from transformers import AutoConfig
 
+    if recipe is not None:
+        revocation.refuse_revoked_base(recipe, name)
     config = pretrained(AutoConfig.from_pretrained, name)
     known = ("whisper", "qwen3_asr", "voxtral")
     kind = config.model_type if config.model_type in known else "ctc"

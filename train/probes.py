@@ -90,7 +90,7 @@ def open_probes(recipe: Recipe, family: Family, data: Any, voices: Mapping[str, 
     if settings is None:
         return None
     name = recipe.evaluate.recogniser or recipe.train.aligner
-    judge = open_recogniser(name) if name and not family.recognises else None
+    judge = open_recogniser(name, recipe) if name and not family.recognises else None
     rows = data["valid"]
     fixed = [rows[i] for i in range(min(settings.count, len(rows)))]
     targets = {} if family.recognises else targets_of(fixed)

@@ -50,6 +50,12 @@ def refuse_revoked(recipe: Recipe, folder: Path) -> None:
                 )
 
 
+def refuse_revoked_base(recipe: Recipe, base: str | None) -> None:
+    """The same for a model to start from, or to hear with, where it is a folder."""
+    if base is not None and Path(base).is_dir():
+        refuse_revoked(recipe, Path(base))
+
+
 def list_path(recipe: Recipe) -> Path:
     """One's own list: beside the signing key, so that it outlives the work folder."""
     return signature.key_path(recipe).with_name("revocations.json")
