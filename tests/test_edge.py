@@ -27,7 +27,7 @@ from tests import tiny
 from tests.conftest import ROOT, needs
 from train import adapter
 from train.adapter import adapter_folder, open_model, samples_of, voice_of
-from train.families import open_family
+from train.families import in_pieces, open_family
 from train.families.ctc import letter_tokenizer
 
 pytestmark = needs("onnxscript")
@@ -144,6 +144,7 @@ def both(recipe: Recipe, folder: Path) -> tuple[list[Any], list[Any]]:
     if recipe.train.recognises:
         clips = [samples_of(family, row) for row in rows]
         clips += [tiny.samples(seconds) for seconds in (0.5, 1.37, 2.02)]
+        clips.append(clips[0][8_000:8_480])  # 0.03 s, less than CTC hears
         return [family.transcribe(clip, "zgh-Tfng") for clip in clips], [other.transcribe(clip) for clip in clips]
     voice = voice_of(family, recipe)["amina"]
     texts = [row["text_normalized"] for row in rows] + ["ⴰ", "ⴰⵣⵉ ⵓⵉⴰ ⵉⵓⵉ ⴰⴰ"]
@@ -247,6 +248,19 @@ def test_a_folder_runs_wherever_it_is_copied(exported: Exported, tmp_path: Path,
         with soundfile.SoundFile(tmp_path / "speech.wav") as file:
             assert file.comment.startswith("Synthetic speech, made by a machine; no person said this.")
             assert len(file) > 1_000
+
+
+@pytest.mark.parametrize("most_s", [4, 30])
+def test_a_device_cuts_long_recordings_in_the_same_places(most_s: int) -> None:
+    from evaluate.edge.runners import whisper as runner
+
+    samples = np.random.default_rng(1).normal(0, 0.1, 70 * 16_000).astype(np.float32)
+    ours, theirs = (cut(samples, most_s * 16_000, 16_000) for cut in (in_pieces, runner.pieces))
+    assert [len(piece) for piece in ours] == [len(piece) for piece in theirs]
+    model: Any = object.__new__(runner.Model)
+    model.rate_hz, model.settings = 16_000, {"most_samples": most_s * 16_000}
+    model.transcribe_piece = lambda piece: f"{len(piece)}"
+    assert model.transcribe(samples) == " ".join(str(len(piece)) for piece in ours)
 
 
 def test_merged_weights_load_in_plain_transformers(exported: Exported) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     SpeechT5HifiGan,
     SpeechT5HifiGanConfig,
@@ -26,7 +28,7 @@ from recipes.schema import UserError
 from tests import tiny
 from tests.babble import babble
 from train import adapter
-from train.families import Example, Family, Samples, Skip, open_family
+from train.families import Example, Family, Samples, Skip, in_pieces, open_family
 from train.features import samples_of
 from train.loop import _recompute_activations
 
@@ -343,6 +345,47 @@ def test_a_clip_longer_than_whisper_hears_is_skipped(opened: Opener, context: An
     family = opened("whisper", audio_context=context)
     with pytest.raises(Skip, match=rf"{most_s + 1}.0 s; Whisper hears {most_s} s at once"):
         family.encode("ⴰ", np.zeros((most_s + 1) * family.rate_hz, np.float32), np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "context", "most_s"), [("whisper", 4, 4), ("voxtral", None, 2), ("qwen3_asr", None, 5)]
+)
+def test_a_recording_longer_than_is_heard_at_once_is_heard_whole_in_pieces(
+    opened: Opener, name: Name, context: Any, most_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family: Any = opened(name, audio_context=context)
+    family.model.eval()
+    whole = np.resize(babble(3.0), round(2.2 * most_s * family.rate_hz))
+    pieces = in_pieces(whole, family.most_samples, family.rate_hz)
+    assert len(pieces) > 2 and family.most_samples == most_s * family.rate_hz
+    alone = [family.transcribe(piece, "zgh-Tfng") for piece in pieces]
+    assert family.transcribe(whole, "zgh-Tfng") == " ".join(filter(None, alone))
+    ended = iter([False, *[True] * 9])  # one piece that was cut off is enough
+    monkeypatch.setattr(type(family), "_transcribe", lambda *_: ("ⴰ", next(ended)))
+    assert family.transcribe(whole, "zgh-Tfng") == " ".join("ⴰ" * len(pieces)) and not family.stopped
+
+
+@given(st.integers(0, 20_000), st.integers(1, 20), st.integers(0, 9))
+def test_pieces_are_the_whole_recording_and_neither_long_nor_very_short(length: int, tenths: int, seed: int) -> None:
+    samples, most = np.random.default_rng(seed).normal(0, 0.1, length).astype(np.float32), 100 * tenths
+    pieces = in_pieces(samples, most, 1_000)
+    assert np.array_equal(np.concatenate(pieces), samples)
+    assert all(len(piece) <= most for piece in pieces)
+    assert len(pieces) == 1 or min(map(len, pieces)) >= most // 4
+
+
+def test_a_recording_is_cut_where_it_is_quiet() -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 16).astype(np.float32)
+    for pause_s in (6.5, 12.0):
+        samples[round(pause_s * 16_000) : round((pause_s + 0.4) * 16_000)] = 0
+    ends_s = np.cumsum([len(piece) / 16_000 for piece in in_pieces(samples, 16_000 * 8, 16_000)])
+    assert ends_s == pytest.approx([6.7, 12.2, 16.0], abs=0.2)
+
+
+@pytest.mark.parametrize("length_s", [0.0, 0.01, 0.049])
+def test_sound_that_is_too_short_for_ctc_is_heard_with_silence_after_it(opened: Opener, length_s: float) -> None:
+    family = opened("ctc")
+    assert isinstance(family.transcribe(tiny.samples(1.0)[: round(length_s * family.rate_hz)], "zgh-Tfng"), str)
 
 
 @pytest.mark.parametrize("length_s", [0.0, 0.3, 1.2345, 3.99, 29.99, 30.0])

@@ -216,6 +216,16 @@ def test_a_recording_that_is_not_taken(
     assert told in answer.json()["error"]["message"]
 
 
+def test_a_recording_shorter_than_the_model_hears_is_no_fault_of_the_server(
+    recogniser: tuple[Recipe, httpx.Client],
+) -> None:
+    short = io.BytesIO()
+    soundfile.write(short, babble(1.0)[8_000:8_480], 16_000, format="WAV")  # 0.03 s
+    files = {"file": ("a.wav", short.getvalue())}
+    answer = recogniser[1].post("/v1/audio/transcriptions", data={"model": "adapter"}, files=files)
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_much_too_large_upload_is_cut_off(recogniser: tuple[Recipe, httpx.Client]) -> None:
     _, client = recogniser
 

@@ -113,7 +113,7 @@ def export(family: Any, folder: Path, voice: Any = None) -> dict[str, Any]:
     return {
         "rate_hz": family.rate_hz,
         "hop": family.features.hop_length,
-        "most_samples": family.features.n_samples,
+        "most_samples": family.most_samples,
         "frames": 2 * config.max_source_positions if family.window_s else None,  # None: as many as there are
         "heads": config.decoder_attention_heads,
         "head_size": size,

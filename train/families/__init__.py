@@ -71,7 +71,7 @@ class Family(Protocol):
         """What the family knows of a speaker: float32 (d,); empty for recognisers."""
 
     def transcribe(self, samples: Samples, language: str) -> str:
-        """What was said, as text."""
+        """What was said, as text, in a recording of any length."""
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         """Text as speech, at `rate_hz`."""
@@ -165,6 +165,23 @@ def batches(lengths: Sequence[int], many: bool = True) -> list[list[int]]:
 def joined(pieces: Sequence[Spoken]) -> Spoken:
     """Pieces of one text as the whole."""
     return Spoken(np.concatenate([one.samples for one in pieces]), all(one.stopped for one in pieces))
+
+
+def in_pieces(samples: Samples, most: int, rate_hz: int) -> list[Samples]:
+    """A recording in pieces of at most `most` samples, cut in the middle of the quietest 0.2 s there is near that.
+
+    No piece is shorter than a quarter of the most. evaluate/edge/runners/whisper.py cuts in the same places.
+    """
+    found, size = [], rate_hz // 50
+    while len(samples) > most:
+        first, last = most // 2, min(most, len(samples) - most // 4)
+        frames = samples[first : first + (last - first) // size * size].reshape(-1, size).astype(np.float64)
+        around = np.ones(min(10, len(frames)))
+        loudness = np.convolve((frames**2).sum(1), around, "valid")
+        cut = first + size * (int(loudness.argmin()) + len(around) // 2)
+        found.append(samples[:cut])
+        samples = samples[cut:]
+    return [*found, samples]
 
 
 def open_family(settings: Train, processor: Path | None = None, letters: Iterable[str] = ()) -> Family:

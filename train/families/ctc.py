@@ -111,8 +111,12 @@ class Ctc:
         return np.asarray(logits.log_softmax(-1).float().cpu())
 
     def transcribe(self, samples: Samples, language: str) -> str:
-        """Greedy decoding: the likeliest letter of each frame, repeats and blanks removed."""
-        text: str = self.tokenizer.decode(self.emissions(samples).argmax(-1))
+        """Greedy decoding: the likeliest letter of each frame, repeats and blanks removed.
+
+        Sound that is shorter than a frame is filled up with silence.
+        """
+        filled = np.pad(samples, (0, max(0, self._fewest_samples - len(samples))))
+        text: str = self.tokenizer.decode(self.emissions(filled).argmax(-1))
         return " ".join(text.replace("<unk>", " ").split())
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
@@ -122,8 +126,13 @@ class Ctc:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
 
+    @property
+    def _fewest_samples(self) -> int:
+        """What makes a frame."""
+        return self.rate_hz // 20
+
     def _features(self, samples: Samples) -> NDArray[np.float32]:
-        if len(samples) < self.rate_hz // 20:
+        if len(samples) < self._fewest_samples:
             raise Skip("shorter than 0.05 s")
         values = self.features(samples, sampling_rate=self.rate_hz, return_tensors="np")
         return np.asarray(values[self.input_name][0], dtype=np.float32)

@@ -17,10 +17,12 @@ from transformers import (
 )
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, answers, letters, pretrained, pretrained_model, quantised
+from train.families import Example, Samples, answers, in_pieces, letters, pretrained, pretrained_model, quantised
 
 _EMBEDDING = "language_model.embed_tokens"
 _BEFORE = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>"
+_TOKENS_A_S = 13  # of sound, at most
+_AT_ONCE_S = 30  # so that even an answer letter by letter ends before it is cut off
 _AFTER = "<|audio_end|><|im_end|>\n<|im_start|>assistant\nlanguage Arabic<asr_text>"
 
 
@@ -84,14 +86,20 @@ class Qwen3Asr:
         return np.zeros(0, np.float32)
 
     def transcribe(self, samples: Samples, language: str) -> str:
+        """Greedy decoding of a recording; a long one in pieces, cut where it is quiet."""
+        heard = [self._transcribe(piece) for piece in in_pieces(samples, self.most_samples, self.rate_hz)]
+        self.stopped = all(stopped for _, stopped in heard)
+        return " ".join(text for text, _ in heard if text)
+
+    def _transcribe(self, samples: Samples) -> tuple[str, bool]:
+        """One clip as text, and whether it came to an end by itself."""
         inputs, mask = self._features(samples)
         sound = {
             "input_features": torch.from_numpy(inputs)[None].float(),
             "input_features_mask": torch.from_numpy(mask)[None],
         }
         asked = self._prompt(mask), sound, [self._end], self._most
-        text, self.stopped = answers.answered(self.model, self.tokenizer, *asked)
-        return text
+        return answers.answered(self.model, self.tokenizer, *asked)
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         raise TypeError("Qwen3-ASR recognises speech, it does not generate it")
@@ -99,6 +107,12 @@ class Qwen3Asr:
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
+
+    @property
+    def most_samples(self) -> int:
+        """What is heard at once: half of what the model holds is for the answer."""
+        room = (self._most - len(self._before) - len(self._after)) // 2
+        return min(_AT_ONCE_S, max(1, room // _TOKENS_A_S)) * self.rate_hz
 
     def _prompt(self, mask: Any) -> list[int]:
         """The tokens before the text, with one for each 80 ms of sound."""

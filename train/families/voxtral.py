@@ -13,7 +13,17 @@ import torch
 from transformers import PreTrainedTokenizerFast, VoxtralForConditionalGeneration, WhisperFeatureExtractor
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, answers, letters, pretrained, pretrained_model, quantised
+from train.families import (
+    Example,
+    Samples,
+    Skip,
+    answers,
+    in_pieces,
+    letters,
+    pretrained,
+    pretrained_model,
+    quantised,
+)
 
 _EMBEDDING = "language_model.embed_tokens"
 _FRAMES_A_TOKEN = 8  # the encoder halves 100 frames a second, the projector takes four at a time: 12.5 tokens
@@ -77,10 +87,16 @@ class Voxtral:
         return np.zeros(0, np.float32)
 
     def transcribe(self, samples: Samples, language: str) -> str:
+        """Greedy decoding of a recording; beyond the window in pieces, cut where it is quiet."""
+        heard = [self._transcribe(piece) for piece in in_pieces(samples, self.most_samples, self.rate_hz)]
+        self.stopped = all(stopped for _, stopped in heard)
+        return " ".join(text for text, _ in heard if text)
+
+    def _transcribe(self, samples: Samples) -> tuple[str, bool]:
+        """One clip as text, and whether it came to an end by itself."""
         sound = {"input_features": torch.from_numpy(self._features(samples))[None].float()}
         asked = self._prompt, sound, [self._end], self._most
-        text, self.stopped = answers.answered(self.model, self.tokenizer, *asked)
-        return text
+        return answers.answered(self.model, self.tokenizer, *asked)
 
     def synthesise(self, text: str, voice: Samples) -> Samples:
         raise TypeError("Voxtral recognises speech, it does not generate it")
@@ -89,9 +105,14 @@ class Voxtral:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
 
+    @property
+    def most_samples(self) -> int:
+        """What the encoder hears at once."""
+        return int(self._window * self.features.hop_length)
+
     def _features(self, samples: Samples) -> Any:
         """Log mels of one window, silence after the clip: float16 (bins, frames)."""
-        room = self._window * self.features.hop_length
+        room = self.most_samples
         if len(samples) > room:
             window_s = room / self.rate_hz
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Voxtral hears {window_s:g} s at once")

@@ -21,7 +21,17 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from recipes.schema import Train, UserError
-from train.families import Example, Samples, Skip, letters_of, new_model, pretrained, pretrained_model, quantised
+from train.families import (
+    Example,
+    Samples,
+    Skip,
+    in_pieces,
+    letters_of,
+    new_model,
+    pretrained,
+    pretrained_model,
+    quantised,
+)
 
 _EMBEDDING = "model.decoder.embed_tokens"  # tied to the output layer
 _POSITIONS_PER_S = 50  # of the encoder, each of two frames
@@ -48,7 +58,7 @@ class AnyLength(WhisperEncoder):
 
 
 class Whisper:
-    """A Whisper checkpoint. Hears 16 kHz, at most 30 s.
+    """A Whisper checkpoint. Hears 16 kHz, at most 30 s at once; longer recordings in pieces.
 
     `window_s`: what every clip is filled up to with silence; None: the longest of a batch.
     """
@@ -108,7 +118,7 @@ class Whisper:
         return []
 
     def encode(self, text: str, samples: Samples, voice: Samples) -> Example:
-        if len(samples) > self.longest_s * self.rate_hz:
+        if len(samples) > self.most_samples:
             raise Skip(f"{len(samples) / self.rate_hz:.1f} s; Whisper hears {self.longest_s:g} s at once")
         tokens = self._tokens(text)
         labels = [*self.prompt_tokens(), *tokens, self.tokenizer.eos_token_id]
@@ -138,7 +148,14 @@ class Whisper:
         return np.zeros(0, np.float32)
 
     def transcribe(self, samples: Samples, language: str) -> str:
-        """Greedy decoding of one clip."""
+        """Greedy decoding of a recording; beyond the window in pieces, cut where it is quiet."""
+        pieces = in_pieces(samples, self.most_samples, self.rate_hz)
+        heard = [self._transcribe(piece, language) for piece in pieces]
+        self.stopped = all(stopped for _, stopped in heard)
+        return " ".join(text for text, _ in heard if text)
+
+    def _transcribe(self, samples: Samples, language: str) -> tuple[str, bool]:
+        """One clip as text, and whether it came to an end by itself."""
         parameter = next(self.model.parameters())
         inputs = self._filled_up([self._features(samples)]).to(parameter.device, parameter.dtype)
         prompt = torch.tensor([self.prompt_tokens(language)], device=parameter.device)
@@ -151,9 +168,8 @@ class Whisper:
                 num_beams=1,
                 do_sample=False,
             )[0]
-        self.stopped = len(ids) < most  # the prompt is not among them
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return " ".join(text.split())
+        return " ".join(text.split()), len(ids) < most  # the prompt is not among them
 
     def attention(self, text: str, samples: Samples, voice: Samples) -> tuple[list[str], NDArray[np.float32]]:
         """The decoder's cross-attention, over all heads and layers, where the clip has sound."""
@@ -180,6 +196,11 @@ class Whisper:
     def save_processor(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.features.save_pretrained(folder)
+
+    @property
+    def most_samples(self) -> int:
+        """What the encoder hears at once."""
+        return min(round(self.longest_s * self.rate_hz), self.features.n_samples)
 
     def _tokens(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
@@ -217,7 +238,7 @@ class Whisper:
         """Log mel frames of a clip and of three frames of silence after it, where there is room: (mels, frames)."""
         hop = self.features.hop_length
         silent = min((-(-len(samples) // hop) + 3) * hop, self.features.n_samples) - len(samples)
-        heard = np.pad(samples[: self.features.n_samples], (0, max(0, silent)))
+        heard = np.pad(samples, (0, max(0, silent)))
         values = self.features(heard, sampling_rate=self.rate_hz, padding="longest", return_tensors="np")
         # Half the disk; log mels lie between -1 and 2.
         return np.asarray(values.input_features[0], dtype=np.float16)

@@ -30,7 +30,8 @@ class Model:
         self.bank = dict(np.load(folder / "filters.npz")) if self.settings["bank"] else {}
 
     def transcribe(self, samples: Array) -> str:
-        """What was said in float32 (n,), mono, full scale ±1."""
+        """What was said in float32 (n,), mono, full scale ±1; less than 0.05 s is filled up with silence."""
+        samples = np.pad(samples, (0, max(0, self.rate_hz // 20 - len(samples))))
         scores = self.network.run(None, self.bands(samples) if self.bank else self.levelled(samples))[0][0]
         tokens = [self.settings["tokens"][number] for number, _ in groupby(scores.argmax(-1).tolist())]
         return " ".join("".join(tokens).split())

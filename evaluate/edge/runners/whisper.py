@@ -31,7 +31,12 @@ class Model:
         self.banned = [np.array(self.settings[key], np.int64) for key in ("suppressed", "suppressed_first")]
 
     def transcribe(self, samples: Array) -> str:
-        """What was said in float32 (n,), mono, full scale ±1."""
+        """What was said in float32 (n,), mono, full scale ±1; beyond the window in pieces, cut where it is quiet."""
+        heard = map(self.transcribe_piece, pieces(samples, self.settings["most_samples"], self.rate_hz))
+        return " ".join(text for text in heard if text)
+
+    def transcribe_piece(self, samples: Array) -> str:
+        """What was said in at most as much as the encoder hears at once."""
         crossed = self.encoder.run(None, {"mels": self.mels(samples)[None]})
         names = [one.name for one in self.encoder.get_outputs()]
         cross = dict(zip(names, crossed, strict=True))
@@ -60,7 +65,6 @@ class Model:
     def mels(self, samples: Array) -> Array:
         """Log mel frames, float32 (mels, frames), with silence after them; as the model was trained on them."""
         hop, most = self.settings["hop"], self.settings["most_samples"]
-        samples = samples[:most]
         silent = min((-(-len(samples) // hop) + 3) * hop, most) - len(samples)
         samples = np.pad(samples.astype(np.float64), (0, max(0, silent)))
         n_fft = 2 * (self.filters.shape[1] - 1)
@@ -72,6 +76,20 @@ class Model:
         logs = logs.astype(np.float16).astype(np.float32)  # in training they were kept in half precision
         frames = self.settings["frames"] or logs.shape[1] + logs.shape[1] % 2
         return np.concatenate([logs, np.repeat(logs[:, -1:], frames - logs.shape[1], axis=1)], axis=1)
+
+
+def pieces(samples: Array, most: int, rate_hz: int) -> list[Array]:
+    """A recording in pieces of at most `most` samples, cut in the middle of the quietest 0.2 s there is near that."""
+    found, size = [], rate_hz // 50
+    while len(samples) > most:
+        first, last = most // 2, min(most, len(samples) - most // 4)
+        frames = samples[first : first + (last - first) // size * size].reshape(-1, size).astype(np.float64)
+        around = np.ones(min(10, len(frames)))
+        loudness = np.convolve((frames**2).sum(1), around, "valid")
+        cut = first + size * (int(loudness.argmin()) + len(around) // 2)
+        found.append(samples[:cut])
+        samples = samples[cut:]
+    return [*found, samples]
 
 
 def read(path: Path, rate_hz: int) -> Array:
