@@ -176,7 +176,8 @@ def _to_hub(folder: Path, name: str, version: str, still: Callable[[], None], ga
 
     api = _api()
     _asked(name, lambda: api.create_repo(name, private=True, exist_ok=True))
-    _asked(name, lambda: api.update_repo_settings(name, gated=False if gated == "off" else gated))
+    hide = None if public else True  # also one that was public before
+    _asked(name, lambda: api.update_repo_settings(name, gated=False if gated == "off" else gated, private=hide))
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     there = _asked(name, lambda: api.list_repo_files(name))
     added = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in sorted(paths.items())]

@@ -146,6 +146,17 @@ def test_on_the_hub_the_gate_is_closed_before_anything_is_there(package: Path, h
     assert order == ["create", "settings", "upload", "commit", "settings"]
 
 
+def test_what_was_public_is_private_again_before_another_version_is_there(package: Path, hub: Hub) -> None:
+    send(package, f"hub:{NAME}")
+    made = hub.repositories[NAME]
+    assert not made.private
+    (package / "README.md").write_text("second", encoding="utf-8")
+    seen: list[bool] = []
+    hub.before["commit"] = lambda: seen.append(made.private)
+    told = targets.upload(package, f"hub:{NAME}", "b" * 64, allowed, "manual", False)
+    assert "gated, private" in told and made.private and seen == [True]
+
+
 def test_an_earlier_version_leaves_no_history_and_no_bytes(package: Path, hub: Hub) -> None:
     send(package, f"hub:{NAME}")
     (package / "adapter_model.safetensors").write_bytes(b"others" * 100)
