@@ -77,12 +77,14 @@ def render(recipe: Recipe, model: Model, wanted: Sequence[Item]) -> list[Rendere
 
 
 def identity(recipe: Recipe, model: Model) -> str:
-    """A name for what decides a model's output: its weights, and the utterances its voices come from."""
+    """A name for what decides a model's output: its weights and those beside it, and where its voices come from."""
     settings, data = recipe.train, open_dataset(recipe)
     parts = [settings.family, base_hash(settings.base) or f"{settings.base}@{base_revision(settings)}"]
     parts += [recipe.digest("prepare"), digest(name for split in data.values() for name in split["id"])]
-    parts += [str(settings.vocoder), str(settings.speaker_encoder)]
+    parts += [base_hash(name) or str(name) for name in (settings.vocoder, settings.speaker_encoder, settings.codec)]
+    parts += [str(settings.mms_adapter), str(settings.quantise)]
     if model.which == "adapter":
+        parts.append(str(settings.audio_context))  # the base hears as much as it was published with
         folder = model.folder or adapter_folder(recipe)
         parts += [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]

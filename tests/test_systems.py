@@ -1,7 +1,7 @@
 """What is compared, on which sentences: our models, recordings, anchors, and other people's files."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -81,6 +81,29 @@ def test_systems_that_the_recipe_does_not_have_are_passed_over_and_none_left_is_
     assert systems.compared(evaluated(recogniser, systems=["base", "adapter", "adapter"])) == ["adapter"]
     with pytest.raises(UserError, match=r"evaluate.systems: nothing to evaluate; this recipe has no base and no rec"):
         systems.compared(evaluated(recogniser, systems=["base", "recordings"]))
+
+
+def test_whatever_decides_an_output_is_in_the_name_it_is_kept_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "open_dataset", lambda recipe: {"test": {"id": ["clip-one"]}})
+    weights = {"/base": "b" * 64, "/vocoder": "v" * 64}
+    monkeypatch.setattr(models, "base_hash", lambda name: weights.get(str(name)))
+
+    def name(which: Literal["base", "adapter"] = "base", **train: Any) -> str:
+        settings = RECIPE.train.model_copy(update={"base": "/base", "vocoder": "/vocoder"} | train)
+        recipe = RECIPE.model_copy(update={"work_dir": tmp_path, "train": settings})
+        return models.identity(recipe, models.Model(which, which))
+
+    changes = ({"mms_adapter": "ary"}, {"codec": "/codec"}, {"vocoder": None}, {"speaker_encoder": "/encoder"})
+    known = [name(), name("adapter", audio_context="fit"), name("adapter"), *(name(**change) for change in changes)]
+    known += [name(mms_adapter="shi"), name(quantise="nf4")]
+    weights["/vocoder"] = "w" * 64
+    known.append(name())
+    assert len(set(known)) == len(known)
+    assert name("base", audio_context="fit") == name()  # it hears as it was published
+    weights["/elsewhere"] = "w" * 64
+    assert name(vocoder="/elsewhere") == name()  # the same weights in another place
 
 
 def test_what_other_data_rendered_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
