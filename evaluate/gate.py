@@ -166,7 +166,21 @@ def report(found: Candidate) -> str:
         raise UserError("the evaluation measured nothing of the adapter; run: python -m evaluate RECIPE")
     if known := texts & found.seen:
         raise UserError(f"{len(known)} of {len(texts)} evaluated sentences were in training; evaluate again")
+    if heard_them_all(found) and not found.recipe.publish.same_speakers:
+        raise UserError(
+            "tested only on speakers that it had heard; split by speaker (prepare.split.by: both), train and "
+            "evaluate again, or say publish.same_speakers=true, which the card repeats"
+        )
     return f"on {len(texts)} sentences that training never had, {unseen_speakers(found)}"
+
+
+def heard_them_all(found: Candidate) -> bool:
+    """Whether a recogniser was tested on voices from training only: how it hears others is not known then.
+
+    A generator is always tested on the voices that it knows: it has no others.
+    """
+    known = found.voices["train"] | found.voices["valid"]
+    return found.recipe.train.recognises and found.voices["test"] <= known
 
 
 def unseen_speakers(found: Candidate) -> str:

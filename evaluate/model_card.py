@@ -171,6 +171,8 @@ def _worse(found: Candidate) -> Iterator[str]:
     yield from said or ["- In no figure above is it worse than its base."]
     tags = ", ".join(sorted(found.data.languages))
     yield f"- Heard in training: {tags}, {gate.unseen_speakers(found)} in the test. Anything else was not measured."
+    if gate.heard_them_all(found):
+        yield "- Every speaker of the test was in training too: how well it hears anybody else is not known."
     yield from groups
     if not list(gate.worse_off(found.recipe)):
         yield "- Differences between groups of speakers were not measured: do not claim that it serves all alike."

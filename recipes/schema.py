@@ -901,6 +901,7 @@ class Publish(Section):
     public: bool = True  # on the hub, once all is there; false: the repository stays private
     gates: dict[str, Limits] = {}  # by metric, as the evaluation names it; at least one, or nothing is published
     max_gap: float | None = Field(None, ge=0)  # between groups of speakers, in every gap that was measured
+    same_speakers: bool = False  # a recogniser tested on voices of training alone may go out; the card says so
     dataset: str | None = None  # where the dataset is published: OWNER/NAME on the hub, or a URL
     contact: str | None = Field(None, min_length=1)  # in the card, for withdrawals; null: collect.record.contact
     key: RecipePath | None = None  # private key (PEM, EC P-256); null: made beside the keys of the recordings

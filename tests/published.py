@@ -29,7 +29,7 @@ SETTINGS = {
     | {"wandb": {"mode": "disabled"}},
     "evaluate": {"resamples": 100},
     "publish": {"to": "./out", "base_licence": "MIT", "gates": {"CER": {"max": 10, "sure": False}}}
-    | {"contact": "voices@example.org"},
+    | {"contact": "voices@example.org", "same_speakers": True},
 }
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -14,7 +15,7 @@ import yaml
 
 from collect import withdraw
 from collect.ledger import open_ledger
-from evaluate import gate, leaks, licence, package, publish, reproduce, targets
+from evaluate import gate, leaks, licence, model_card, package, publish, reproduce, targets
 from evaluate.licence import LICENCES
 from prepare import dataset
 from recipes.records import Purpose
@@ -106,8 +107,6 @@ def test_only_what_lies_abroad_needs_the_consent_to_go_there(tmp_path: Path) -> 
 def test_a_generator_needs_the_consent_of_a_voice_that_can_be_recognised(tmp_path: Path) -> None:
     found = gate.candidate(ready(tmp_path))
     spoken = found.recipe.train.model_copy(update={"family": "speecht5"})
-    from dataclasses import replace
-
     voice = replace(found, recipe=found.recipe.model_copy(update={"train": spoken}))
     assert "tts_clone" in voice.purposes and "tts_clone" not in found.purposes
     with pytest.raises(UserError, match="no consent for tts_clone: 12 clips"):
@@ -183,6 +182,23 @@ def test_an_evaluation_of_other_weights_or_of_seen_sentences_does_not_count(tmp_
     path.unlink()
     with pytest.raises(UserError, match="not evaluated yet; run: python -m evaluate RECIPE"):
         gate.report(found)
+
+
+def test_a_recogniser_is_tested_on_speakers_that_it_never_heard_or_its_card_says_so(tmp_path: Path) -> None:
+    recipe = ready(tmp_path, "publish.same_speakers=false")
+    found = gate.candidate(recipe)
+    with pytest.raises(UserError, match=r"tested only on speakers that it had heard; split by speaker .*by: both"):
+        gate.report(found)
+    some = replace(found, voices=found.voices | {"test": frozenset({"amina", "chama"})})
+    assert gate.report(some).endswith("of speakers some of whom it had heard")
+    assert gate.report(replace(found, voices=found.voices | {"test": frozenset({"chama"})})).endswith("never heard")
+    spoken = recipe.train.model_copy(update={"family": "speecht5"})
+    voice = replace(found, recipe=recipe.model_copy(update={"train": spoken}))
+    assert gate.report(voice).endswith("of speakers that it had heard")  # it has no other voices
+    openly = gate.candidate(load(tmp_path / "recipe.yaml"))
+    card = model_card.readme(openly, gate.allowed_licence(openly))
+    assert "Every speaker of the test was in training too: how well it hears anybody else is not known." in card
+    assert "anybody else" not in model_card.readme(some, gate.allowed_licence(some))
 
 
 def test_an_adapter_that_gives_something_else_is_refused(tmp_path: Path) -> None:
