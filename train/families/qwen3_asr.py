@@ -111,7 +111,7 @@ class Qwen3Asr:
     @property
     def most_samples(self) -> int:
         """What is heard at once: half of what the model holds is for the answer."""
-        room = (self._most - len(self._before) - len(self._after)) // 2
+        room: int = (self._most - len(self._before) - len(self._after)) // 2
         return min(_AT_ONCE_S, max(1, room // _TOKENS_A_S)) * self.rate_hz
 
     def _prompt(self, mask: Any) -> list[int]:

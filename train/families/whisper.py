@@ -200,7 +200,8 @@ class Whisper:
     @property
     def most_samples(self) -> int:
         """What the encoder hears at once."""
-        return min(round(self.longest_s * self.rate_hz), self.features.n_samples)
+        most: int = self.features.n_samples
+        return min(round(self.longest_s * self.rate_hz), most)
 
     def _tokens(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
