@@ -102,6 +102,8 @@ def plan(
     columns = tables.artefacts
     for name in sorted(set(counts) - known):
         row = connection.execute(sa.select(columns).where(columns.c.id == name)).mappings().one()
+        if name.removesuffix(f" {row['purpose']}") in counts.keys() - {name}:
+            continue  # noted once more for a purpose of its own: one thing is one task
         action, days = ACTIONS[row["kind"]]
         due = (on + timedelta(days=days)).isoformat()
         values = {"number": number, "artefact": name, "kind": row["kind"], "place": row["place"]}

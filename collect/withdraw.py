@@ -145,7 +145,7 @@ def gone(task: Task) -> str | None:
     if not place.exists():
         return f"{place} is gone"
     if task.kind == "dataset":
-        return None if place.resolve().name == task.artefact else f"{place} was made anew"
+        return None if place.resolve().name == task.artefact.split()[0] else f"{place} was made anew"
     line = place if task.kind == "prepare_report" else place / "lineage.json"
     return None if line.is_file() and file_digest(line) in task.artefact else f"{place} was made anew"
 

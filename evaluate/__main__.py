@@ -1,6 +1,6 @@
 """Let every system say (or hear) unseen sentences, and measure how: `python -m evaluate RECIPE [key=value]`."""
 
-from evaluate import feedback, gates, objective, report, results, stimuli, systems, versa
+from evaluate import feedback, gates, objective, report, results, stimuli, systems, uses, versa
 from evaluate.metrics import metric_of
 from recipes.command import next_command, run
 from recipes.schema import Recipe
@@ -20,7 +20,9 @@ def main(recipe: Recipe) -> None:
         stimuli.make(recipe, rendered)
     left_out |= unspoken | unheard | unmeasured | unasked | unscored
     found = results.Results(len(wanted), left_out, figures, measured)
-    results.write(recipe, found)
+    used = uses.of(recipe, rendered)
+    results.write(recipe, found, used)
+    uses.refuse_taken_back(recipe, used)
     page = report.write(recipe)
     summarise(found)
     for line in feedback.summary(recipe):
@@ -37,6 +39,8 @@ def summarise(found: results.Results) -> None:
     for reason, count in found.left_out.items():
         print(f"  left out: {count}, {reason}")
     for metric, by_system in found.figures.items():
+        if not by_system:
+            continue
         print(f"{metric_of(metric).heading}, with 95 % interval")
         width = max(15, *map(len, by_system))
         for system, figure in by_system.items():

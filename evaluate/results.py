@@ -8,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from evaluate.objective import Measured
 from evaluate.statistics import Figure
+from evaluate.uses import Uses
 from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, unmark, write_text
 from recipes.schema import Recipe, UserError
-from train.adapter import adapter_folder, register
+from train.adapter import adapter_folder, dataset_folder, dataset_hash, register
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,18 @@ class Results:
     measured: Sequence[Measured]
 
 
-def write(recipe: Recipe, results: Results) -> None:
-    """Lay the results, their recipe and lineage into the evaluation's folder."""
+def write(recipe: Recipe, results: Results, uses: Uses | None = None) -> None:
+    """Lay the results, their recipe and lineage into the evaluation's folder.
+
+    `uses`: what recordings served for in it, each of which a withdrawal must find.
+    """
     folder = recipe.folder("evaluate")
     write_text(folder / "results.json", json.dumps(asdict(results), ensure_ascii=False, indent=1))
     unmark(folder)
     made = adapter_folder(recipe)
     if not made.is_dir():  # the base alone was measured
         sign_folder(recipe, folder, lineage(recipe, "report", base=recipe.train.base))
+        _note(recipe, [dataset_hash(recipe)] if dataset_folder(recipe).is_dir() else [], uses or {})
         return
     line = read_lineage(made)
     sign_folder(
@@ -47,10 +52,17 @@ def write(recipe: Recipe, results: Results) -> None:
             base_hash=line.base_hash,
         ),
     )
+    _note(recipe, [file_digest(made / "lineage.json")], uses or {})
+
+
+def _note(recipe: Recipe, parents: list[str], uses: Uses) -> None:
+    """Tell the ledger of the report, and of the clips that listeners hear."""
+    folder = recipe.folder("evaluate")
     name = file_digest(folder / "lineage.json")
-    register(recipe, "report", name, folder, parents=[file_digest(made / "lineage.json")])
+    heard: Uses = {purpose: clips for purpose, clips in uses.items() if purpose == "listen_test"}
+    register(recipe, "report", name, folder, parents, uses)
     if not recipe.train.recognises:
-        register(recipe, "listening_test", f"listening {name}", folder, parents=[name])
+        register(recipe, "listening_test", f"listening {name}", folder, [name], heard)
 
 
 def read(recipe: Recipe) -> Results:

@@ -21,9 +21,9 @@ from evaluate.items import Rendered as Rendered
 from evaluate.items import may_be_heard, may_leave, recorded
 from evaluate.models import Model
 from recipes.provenance import write_text
-from recipes.records import Language
+from recipes.records import Language, Purpose
 from recipes.schema import Files, OtherSystem, Recipe, Speech, Trained, UserError
-from train.adapter import normalise, open_dataset
+from train.adapter import normalise, open_dataset, sources
 
 System = str  # its name
 Wanted = str | OtherSystem  # a recipe's word, or its mapping
@@ -162,7 +162,7 @@ def served(recipe: Recipe, system: Speech, wanted: Sequence[Item]) -> tuple[list
     places = [remote.place(folder, system, item.text, prompt) for item, prompt in allowed]
     todo = [(*pair, path) for pair, path in zip(allowed, places, strict=True) if remote.note_of(path) is None]
     if todo:
-        left_out.update(_ask(system, todo))
+        left_out.update(_ask(recipe, system, todo))
     found = []
     for (item, _), path in zip(allowed, places, strict=True):
         if note := remote.note_of(path):
@@ -175,22 +175,30 @@ def served(recipe: Recipe, system: Speech, wanted: Sequence[Item]) -> tuple[list
     return found, {reason: count for reason, count in left_out.items() if count}
 
 
-def _ask(system: Speech, todo: Sequence[tuple[Item, remote.Prompt | None, Path]]) -> Counter[str]:
+def _ask(recipe: Recipe, system: Speech, todo: Sequence[tuple[Item, remote.Prompt | None, Path]]) -> Counter[str]:
     """Ask for sentences and keep what comes, one after the other. Returns why some were not spoken."""
     left_out = Counter[str]()
     with remote.open_client(system) as client:
         for item, prompt, path in track(todo, system.name, console=Console(stderr=True), disable=len(todo) < 5):
+            wanted = _takes(system, item, prompt)
+            if not all(sources.may(recipe, sources.clip_of(row), asked) for row, asked in wanted.items()):
+                left_out[f"{system.name}: not sent: its speaker has just taken that back"] += 1
+                continue
             try:
                 samples, note = remote.speak(client, system, item.text, prompt)
             except remote.NotSpoken as error:
                 left_out[f"{system.name}: not spoken: {error}"] += 1
                 continue
-            abroad = [] if system.local else ["transfer_abroad"]
-            needs = {item.row["id"]: abroad} if item.row is not None else {}
-            needs |= {prompt.id: ["tts_clone", *abroad]} if prompt else {}
             models.write_sound(path, samples, note.rate_hz)
-            remote.keep(path, note, needs)
+            remote.keep(path, note, wanted)
     return left_out
+
+
+def _takes(system: Speech, item: Item, prompt: remote.Prompt | None) -> dict[str, list[Purpose]]:
+    """The purposes it takes to ask for a sentence: of the row whose words it is, and of that which shows the voice."""
+    abroad: list[Purpose] = [] if system.local else ["transfer_abroad"]
+    words: dict[str, list[Purpose]] = {item.row["id"]: abroad} if item.row is not None else {}
+    return words | ({prompt.id: ["tts_clone", *abroad]} if prompt else {})
 
 
 def prompts(recipe: Recipe, system: Speech) -> dict[str, remote.Prompt]:
@@ -231,8 +239,18 @@ def forget(recipe: Recipe) -> None:
     allowed: dict[str, set[str]] = {}
     for split in open_dataset(recipe).values():
         allowed |= {name: set(may) for name, may in zip(split["id"], split["purposes"], strict=True)}
-    for path in (rendered / _SERVED).glob("*.json"):
-        needs = json.loads(path.read_text(encoding="utf-8"))["needs"]
-        if not all(set(purposes) <= allowed.get(row, set()) and row in allowed for row, purposes in needs.items()):
+    for path, wanted in _kept_of_services(recipe):
+        if not all(set(purposes) <= allowed.get(row, set()) and row in allowed for row, purposes in wanted.items()):
             path.unlink()
             path.with_suffix(".flac").unlink(missing_ok=True)
+
+
+def needs(recipe: Recipe) -> Iterator[tuple[str, list[Purpose]]]:
+    """The rows whose words or voice services were given, of what is kept, and the purposes that it takes."""
+    for _, wanted in _kept_of_services(recipe):
+        yield from wanted.items()
+
+
+def _kept_of_services(recipe: Recipe) -> Iterator[tuple[Path, dict[str, list[Purpose]]]]:
+    for path in sorted((recipe.folder("evaluate") / "rendered" / _SERVED).glob("*.json")):
+        yield path, json.loads(path.read_text(encoding="utf-8"))["needs"]

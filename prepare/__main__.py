@@ -55,8 +55,16 @@ def main(recipe: Recipe) -> int:
             purpose=recipe.prepare.purpose,
         )
         ledger.register(made, clips=manifest.clips())
+        dataset.note_uses(ledger, made, uses(recipe, manifest))
         summarise(recipe, (line.utterance for line in manifest.lines()))
         return int(any(manifest.rejected("fault")))
+
+
+def uses(recipe: Recipe, manifest: Manifest) -> dict[Purpose, Iterable[str]]:
+    """The clips that are in the dataset because, or with facts that, another purpose allows too."""
+    found: dict[Purpose, Iterable[str]] = {purpose: manifest.clips() for purpose in recipe.prepare.also_for}
+    rows = (line.utterance for line in manifest.lines())
+    return found | {"profile_data": (row.clip for row in rows if "profile_data" in row.purposes)}
 
 
 def choose(ledger: Ledger, recipe: Recipe, manifest: Manifest) -> None:

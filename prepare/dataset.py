@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -35,14 +35,17 @@ from prepare.text import normalise as normalise
 from prepare.text.tifinagh import to_latin as to_latin
 from prepare.text.variants import tolerant as tolerant
 from recipes import provenance
-from recipes.records import Lineage, Quality, Rejected, Split, Utterance
+from recipes.records import Lineage, Purpose, Quality, Rejected, Split, Utterance
 from recipes.schema import Recipe, UserError
 
 if TYPE_CHECKING:
     import datasets
 
+    from collect.ledger import Artefact, Ledger
+
 SPLITS: tuple[Split, ...] = get_args(Split)
 _REJECTED = 10_000  # rows in a row group
+_PROFILE = ("dialect", "region", "gender", "age_band")  # columns that are about the speaker
 _NOT_OF_ROWS = {"workers", "executor", "parts"}  # settings that decide how rows are made, and not what they are
 
 
@@ -50,9 +53,15 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     """The recipe's dataset: `train`, `valid` and `test`, with the fields of `Utterance` as columns.
 
     Rows stay on disk until they are read; audio is FLAC bytes, see `decode`. A split without a share
-    is there and empty. Raises UserError when there is none, when it cannot be read, or when it was
-    made with other settings than the recipe's.
+    is there and empty. `purposes` are those that speakers allow at this moment, and what is said of
+    speakers who do not allow it any more (`profile_data`) is not there. Raises UserError when there is
+    none, when it cannot be read, or when it was made with other settings than the recipe's.
     """
+    return _as_allowed_now(recipe, as_made(recipe))
+
+
+def as_made(recipe: Recipe) -> "datasets.DatasetDict":
+    """The same, as it lies on disk: with the purposes and facts of the day on which it was made."""
     folder = dataset_folder(recipe)
     if not folder.is_dir():
         raise UserError(f"{folder}: no dataset yet; run: python -m prepare RECIPE")
@@ -68,14 +77,43 @@ def open_dataset(recipe: Recipe) -> "datasets.DatasetDict":
     return found
 
 
+def _as_allowed_now(recipe: Recipe, found: "datasets.DatasetDict") -> "datasets.DatasetDict":
+    made = {split: [table[name][:] for name in ("speaker", "clip", "purposes")] for split, table in found.items()}
+    left = iter(sources.allowed_now(recipe, (row for columns in made.values() for row in zip(*columns, strict=True))))
+    for split, (*_, was) in made.items():
+        now = list(islice(left, len(was)))
+        if was == now:
+            continue
+        told = [
+            "profile_data" in before and "profile_data" not in after for before, after in zip(was, now, strict=True)
+        ]
+        new: dict[str, list[Any]] = {"purposes": now}
+        for name in _PROFILE if any(told) else ():
+            new[name] = [None if gone else fact for gone, fact in zip(told, found[split][name], strict=True)]
+        rest = found[split].remove_columns(list(new))
+        for name, column in new.items():
+            rest = rest.add_column(name, column, feature=features()[name])  # type: ignore[arg-type]
+        found[split] = rest.select_columns(list(features()))
+    return found
+
+
 def _read(folder: Path) -> "datasets.DatasetDict":
     import datasets
 
     return datasets.load_from_disk(str(folder))
 
 
-def register(recipe: Recipe, kind: str, name: str, place: Path, parents: Sequence[str]) -> None:
+def register(
+    recipe: Recipe,
+    kind: str,
+    name: str,
+    place: Path,
+    parents: Sequence[str],
+    uses: Mapping[Purpose, Iterable[str]] | None = None,
+) -> None:
     """Note in the ledger what was made from a dataset, so that a withdrawal finds it.
+
+    `uses`: which clips it took for other purposes than the dataset's; taking one of these back finds it too.
 
     On a machine without the ledger, where a dataset was carried to, nothing is noted: the mark that a
     withdrawal leaves in the dataset's folder, and the lineage beside the result, are then all there is.
@@ -86,6 +124,15 @@ def register(recipe: Recipe, kind: str, name: str, place: Path, parents: Sequenc
         with open_ledger(recipe) as ledger:
             made = Artefact(id=name, kind=kind, place=str(place), purpose=recipe.prepare.purpose)
             ledger.register(made, parents=parents)
+            note_uses(ledger, made, uses or {})
+
+
+def note_uses(ledger: "Ledger", made: "Artefact", uses: Mapping[Purpose, Iterable[str]]) -> None:
+    """Note, purpose by purpose, the clips that something took for more than what it is for."""
+    for purpose, clips in uses.items():
+        if purpose != made.purpose:  # what it is for, all of its clips serve: its parents know them
+            of = made.model_copy(update={"id": f"{made.id} {purpose}", "purpose": purpose})
+            ledger.register(of, clips=clips)
 
 
 def decode(audio: bytes) -> Samples:
@@ -270,7 +317,7 @@ def verify(recipe: Recipe) -> list[str]:
     findings: list[str] = []
     marks: list[str] = []
     ids, clips = set[str](), set[str]()
-    for split, table in open_dataset(recipe).items():
+    for split, table in as_made(recipe).items():
         if table.features != features():
             findings.append(f"{split}: the columns are not those of an utterance")
         for number, raw in enumerate(table):

@@ -3,14 +3,14 @@
 All of it is of the moment at which it is asked. Raises UserError where there is no ledger to ask.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.records import Purpose
+from recipes.records import PURPOSES, Purpose
 from recipes.schema import Recipe, UserError
 
 if TYPE_CHECKING:
@@ -35,6 +35,44 @@ def lacking(recipe: Recipe, clips: Collection[str], purposes: Collection[Purpose
     with _ledger(recipe) as ledger:
         ledger.verify()  # a chain that was altered permits nothing
         return [Lacking(name, tuple(which)) for name, _, which in terms.refused(ledger, clips, purposes)]
+
+
+def allowed_now(recipe: Recipe, rows: Iterable[tuple[str, str, Sequence[Purpose]]]) -> list[list[Purpose]]:
+    """What is left of what speakers allowed when rows were made; nothing of a clip that is gone.
+
+    `rows`: speaker, clip and purposes of each. On a machine without the ledger all is as it was then.
+    """
+    from collect.ledger import ledger_exists, open_ledger
+
+    if not ledger_exists(recipe):
+        return [list(purposes) for _, _, purposes in rows]
+    left: list[list[Purpose]] = []
+    known: dict[tuple[str, str | None], set[Purpose]] = {}  # by speaker, and by clip where a consent names clips
+    with open_ledger(recipe) as ledger:
+        by_clip = {who.code: any(event.scope for event in ledger.consents(who.code)) for who in ledger.speakers()}
+        for speaker, clip, purposes in rows:
+            key = speaker, clip if by_clip.get(speaker) else None
+            if key not in known:
+                found = ledger.clip(clip)
+                known[key] = {purpose for purpose in PURPOSES if found and ledger.permit(found, purpose)}
+            left.append([purpose for purpose in purposes if purpose in known[key]])
+    return left
+
+
+def may(recipe: Recipe, clip: str, purposes: Iterable[Purpose]) -> bool:
+    """Whether a clip may serve all the purposes at this moment; without the ledger nobody can say no."""
+    from collect.ledger import ledger_exists, open_ledger
+
+    if not ledger_exists(recipe):
+        return True
+    with open_ledger(recipe) as ledger:
+        found = ledger.clip(clip)
+        return found is not None and all(ledger.permit(found, purpose) for purpose in purposes)
+
+
+def clip_of(row: str) -> str:
+    """The clip that a row of the dataset, by its id, is of."""
+    return row.partition("-")[0]
 
 
 def agreed(recipe: Recipe, clips: Collection[str]) -> "Terms":

@@ -28,7 +28,7 @@ def main(recipe: Recipe) -> int:
         print(line)
     if len(findings) > _SHOWN:
         print(f"... and {len(findings) - _SHOWN} more")
-    count = sum(len(rows) for rows in dataset.open_dataset(recipe).values())
+    count = sum(len(rows) for rows in dataset.as_made(recipe).values())
     print(f"{count} utterances, {len(findings)} findings: {dataset.dataset_folder(recipe)}")
     return int(bool(findings))
 
@@ -36,7 +36,7 @@ def main(recipe: Recipe) -> int:
 def consents(ledger: Ledger, recipe: Recipe) -> Iterator[str]:
     """What the ledger, at this moment, does not allow of what the dataset is for or says."""
     purpose, said = recipe.prepare.purpose, dict[str, set[Purpose]]()
-    for rows in dataset.open_dataset(recipe).values():
+    for rows in dataset.as_made(recipe).values():
         for row in rows.select_columns(["clip", "purposes"]):
             said.setdefault(row["clip"], set()).update(row["purposes"])
     for name, source, lacking in terms.refused(ledger, said.keys(), PURPOSES):
