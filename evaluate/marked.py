@@ -173,6 +173,12 @@ def voices(recipe: Recipe) -> list[str]:
     return found
 
 
+def clips_of(recipe: Recipe, voice: str) -> set[str]:
+    """The clips that a voice is known by: what rests on the speaker's `tts_clone`."""
+    train = open_dataset(recipe)["train"]
+    return {clip for speaker, clip in zip(train["speaker"], train["clip"], strict=True) if speaker == voice}
+
+
 def voice(recipe: Recipe, asked: str | None, key: str) -> str:
     """Whose voice speaks: the speaker that a key of the recipe names, or of those who allow it the one most recorded.
 

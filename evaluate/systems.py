@@ -195,7 +195,7 @@ def _ask(recipe: Recipe, system: Speech, todo: Sequence[tuple[Item, remote.Promp
 
 
 def _takes(system: Speech, item: Item, prompt: remote.Prompt | None) -> dict[str, list[Purpose]]:
-    """The purposes it takes to ask for a sentence: of the row whose words it is, and of that which shows the voice."""
+    """The purposes it takes to ask for a sentence, by row: of its words, and of the one that shows the voice."""
     abroad: list[Purpose] = [] if system.local else ["transfer_abroad"]
     words: dict[str, list[Purpose]] = {item.row["id"]: abroad} if item.row is not None else {}
     return words | ({prompt.id: ["tts_clone", *abroad]} if prompt else {})

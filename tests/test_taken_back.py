@@ -4,6 +4,7 @@ import argparse
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -13,11 +14,14 @@ import prepare.__main__ as prepare_script
 from collect import ingest, withdraw
 from collect.ledger import open_ledger
 from evaluate import marked, objective, remote, systems, uses
+from evaluate.edge import __main__ as edge
 from evaluate.listen.app import application
+from evaluate.pack import manifest
+from evaluate.serve.desk import Desk
 from evaluate.stimuli import read as stimuli_of
 from evaluate.systems import may_be_heard, may_leave
 from prepare import dataset
-from recipes.provenance import is_withdrawn
+from recipes.provenance import is_withdrawn, lineage, sign_folder
 from recipes.schema import Recipe, Speech, UserError, load
 from tests.babble import babble
 from tests.test_listen import begin, browser, tokens
@@ -130,6 +134,25 @@ def test_items_prompts_and_voices_ask_what_is_allowed_now(evaluated: Recipe) -> 
         assert set(objective.known_voices(evaluated)) == {"brahim"}
     except UserError:
         pytest.skip("voices are compared where resemblyzer is installed")
+
+
+def test_a_voice_says_nothing_more_in_packs_exports_and_on_the_server(evaluated: Recipe) -> None:
+    adapter = evaluated.folder("train") / "adapter"
+    line = lineage(evaluated, "adapter", parents=[dataset.dataset_hash(evaluated)])
+    sign_folder(evaluated, adapter, line)  # a stand-in for what training leaves
+    made = [evaluated.folder("evaluate") / name for name in ("pack", "edge")]
+    for folder in made:
+        sign_folder(evaluated, folder, line)
+    manifest._sign(evaluated, made[0])
+    edge.note(evaluated, made[1])
+    speaks, other = marked.voices(evaluated)
+    desk = SimpleNamespace(recipe=evaluated, clips={who: marked.clips_of(evaluated, who) for who in (speaks, other)})
+    assert [Desk.allows(desk, who) for who in (speaks, other)] == [True, True]  # type: ignore[arg-type]
+    take_back(evaluated, speaks, "tts_clone")
+    assert [Desk.allows(desk, who) for who in (speaks, other)] == [False, True]  # type: ignore[arg-type]
+    assert all(map(is_withdrawn, made)) and not is_withdrawn(adapter)
+    assert [kind for kind, _ in asked_for(evaluated)] == ["edge_export", "report", "voice_pack"]
+    assert marked.voices(evaluated) == [other]
 
 
 def test_facts_about_a_speaker_go_with_profile_data(evaluated: Recipe) -> None:

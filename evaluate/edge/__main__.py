@@ -18,6 +18,7 @@ from evaluate.edge.check import Row
 from evaluate.items import Item
 from recipes.command import run
 from recipes.provenance import file_digest, is_withdrawn, read_lineage
+from recipes.records import Purpose
 from recipes.schema import Recipe, UserError
 from train.adapter import adapter_folder, dataset_hash, open_dataset, open_model, register, voice_of
 
@@ -93,7 +94,11 @@ def voice_for(recipe: Recipe, family: Any) -> tuple[str | None, Any]:
 def note(recipe: Recipe, folder: Path) -> None:
     """Tell the ledger, so that a withdrawal finds the export."""
     name, parent = file_digest(folder / "lineage.json"), file_digest(adapter_folder(recipe) / "lineage.json")
-    register(recipe, "edge_export", name, folder, parents=[parent])
+    uses: dict[Purpose, set[str]] = {}
+    if not recipe.train.recognises:
+        speaker = marked.voice(recipe, recipe.evaluate.edge.voice, "evaluate.edge.voice")
+        uses["tts_clone"] = marked.clips_of(recipe, speaker)
+    register(recipe, "edge_export", name, folder, [parent], uses)
 
 
 @contextmanager

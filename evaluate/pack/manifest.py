@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import soundfile
 
 from evaluate import marked
-from evaluate.pack.speak import Spoken, folder_of
+from evaluate.pack.speak import Spoken, folder_of, voice_for
 from recipes.provenance import file_digest, lineage, read_lineage, sign_folder, unmark, write_text
+from recipes.records import Purpose
 from recipes.schema import Recipe, UserError
 from train.adapter import adapter_folder, register
 from web.offline import render
@@ -178,17 +179,21 @@ def _clear(sounds: Path, spoken: Sequence[Spoken]) -> None:
 
 
 def _sign(recipe: Recipe, folder: Path) -> None:
-    """Say what the pack was made from, so that a withdrawal finds it; once for each adapter."""
+    """Say what the pack was made from, whose voice it is too, so that a withdrawal finds it."""
     made = adapter_folder(recipe)
     parents = [file_digest(made / "lineage.json")]
     unmark(folder)
+    if not _signed(folder, parents):
+        line = read_lineage(made)
+        base = {"base": line.base, "base_revision": line.base_revision, "base_hash": line.base_hash}
+        made_from = lineage(recipe, "report", purpose=line.purpose, clips=line.clips, parents=parents, **base)
+        sign_folder(recipe, folder, made_from)
+    uses: dict[Purpose, set[str]] = {"tts_clone": marked.clips_of(recipe, voice_for(recipe))}
+    register(recipe, "voice_pack", file_digest(folder / "lineage.json"), folder, parents, uses)
+
+
+def _signed(folder: Path, parents: list[str]) -> bool:
     try:
-        if read_lineage(folder).parents == parents:
-            return
+        return read_lineage(folder).parents == parents
     except (OSError, ValueError):
-        pass  # the first, or damaged: written now
-    line = read_lineage(made)
-    base = {"base": line.base, "base_revision": line.base_revision, "base_hash": line.base_hash}
-    made_from = lineage(recipe, "report", purpose=line.purpose, clips=line.clips, parents=parents, **base)
-    sign_folder(recipe, folder, made_from)
-    register(recipe, "voice_pack", file_digest(folder / "lineage.json"), folder, parents=parents)
+        return False  # the first, or damaged

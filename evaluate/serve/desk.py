@@ -28,6 +28,7 @@ from train.adapter import (
     refuse_untrusted,
     revocation,
     share,
+    sources,
     voice_of,
 )
 
@@ -68,6 +69,7 @@ class Desk:
         self.marks = marked.Marks(recipe, None) if recipe.train.recognises else marked.Marks.of(recipe)
         self.recognises = recipe.train.recognises
         self.voices = [] if self.recognises else allowed_voices(recipe)
+        self.clips = {voice: marked.clips_of(recipe, voice) for voice in self.voices}
         names = dict.fromkeys([*self.settings.models, *self.settings.later])
         self.offered = {name: _offered(recipe, name) for name in names}
         self.models: dict[str, Opened] = {}
@@ -110,6 +112,11 @@ class Desk:
         if is_withdrawn(dataset_folder(self.recipe)) or (found.folder and is_withdrawn(found.folder)):
             raise Refused(410, "withdrawn", "this model was made from recordings that were withdrawn since", "model")
         return found
+
+    def allows(self, voice: str) -> bool:
+        """Whether the speaker still lets their voice say other words, at this moment."""
+        clips = ((voice, clip, ["tts_clone"]) for clip in sorted(self.clips[voice]))
+        return all(sources.allowed_now(self.recipe, clips))
 
     @contextmanager
     def place(self) -> Iterator[None]:

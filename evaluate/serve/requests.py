@@ -112,11 +112,13 @@ def _voice(asked: Any, desk: Desk) -> str:
     """Whose voice. One outside the list is refused, and counted: somebody may be trying to make others speak."""
     name = asked.get("id") if isinstance(asked, dict) else asked
     if name in (None, "", "default"):
-        return desk.voices[0]
+        name = desk.voices[0]
     if name not in desk.voices:
         desk.metrics.count("twiza_misuse_total", signal="voice_outside_allow_list")
         told = f"this voice may not be used here; default or one of {', '.join(desk.voices)}"
         raise Refused(403, "voice_not_allowed", told, "voice")
+    if not desk.allows(name):
+        raise Refused(410, "withdrawn", "the speaker does not allow this voice any more", "voice")
     return str(name)
 
 
