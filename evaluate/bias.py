@@ -3,17 +3,18 @@
 Recordings of one person repeat each other, so whole people are drawn, and for ratings sentences too. A group's gap is
 its own figure less that of everybody else who is shown. The intervals of all gaps of a table hold together
 (Bonferroni): looking at twenty groups finds no group by chance more often than looking at one.
-Groups of fewer than `min_cell` people are not shown, for they would be about persons. A gap that is not found is no
-proof that there is none; how large it may still be is what its interval says.
+Groups of fewer than `min_cell` people are not shown, for they would be about persons; nor is the smallest of the
+others, where all less those who are shown would be so few people (those who said nothing included). A gap that is not
+found is no proof that there is none; how large it may still be is what its interval says.
 
 Beside each gap stands the same drawn towards none, as far as it may be noise (partial pooling over the groups of a
 table); by it the worst group is found, so that a small group is not named for its noise.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,12 @@ class Bias:
     def of(self, system: str) -> list[Gap]:
         return [gap for gap in self.gaps if gap.system == system]
 
+    def json(self) -> dict[str, Any]:
+        """For programs: of groups that are not shown, how many there are of each factor."""
+        hidden = Counter((gap.system, gap.kind, gap.factor) for gap in self.gaps if gap.hidden)
+        rows = [{"system": s, "kind": k, "factor": f, "groups": count} for (s, k, f), count in sorted(hidden.items())]
+        return asdict(self) | {"gaps": [asdict(gap) for gap in self.gaps if not gap.hidden], "hidden": rows}
+
 
 def of_errors(
     measured: Iterable[tuple[str, str, str, float, float]], speakers: Facts, min_cell: int, seed: int
@@ -91,7 +98,10 @@ def of_errors(
 
 
 def of_ratings(ratings: Ratings, voices: Mapping[str, str], speakers: Facts, min_cell: int, seed: int) -> Bias:
-    """Gaps in ratings. `voices`: item → whose voice says it. Comparisons count for the plan's first system."""
+    """Gaps in ratings, of those that count (`findings.counted`). `voices`: item → whose voice says it.
+
+    Comparisons count for the plan's first system.
+    """
     listeners = {one.listener: _facts(one.facts) for one in ratings.people if not one.excluded}
     shown = {one.listener for one in ratings.people if one.excluded}
     groups: dict[tuple[str, str], Mapping[tuple[Kind, str], str]] = {}  # of a listener and a voice
@@ -136,8 +146,8 @@ def _match(voice: Mapping[str, str], listener: Mapping[str, str]) -> dict[tuple[
 
 
 def _alike(one: str, other: str) -> bool:
-    """Listeners may name several varieties, separated by commas."""
-    return one.casefold() in {part.strip().casefold() for part in other.split(",")}
+    """Listeners may name several varieties, by their codes, with spaces between, as the listening test has them."""
+    return one.casefold() in {other.casefold(), *other.casefold().split()}
 
 
 # ---------------------------------------------------------------- figures
@@ -172,7 +182,7 @@ def _table(rows: Sequence[Observation], kind: Kind, factor: str, bad: float, min
         if group := row.groups.get((kind, factor)):
             by_group[group].append(row)
     people = {group: len({_person(kind, row) for row in of}) for group, of in by_group.items()}
-    shown = sorted(group for group in by_group if people[group] >= min_cell)
+    shown = _shown(rows, kind, factor, people, min_cell)
     hidden = [
         Gap(rows[0].system, kind, factor, group, people[group], 0, None, None, None, None)
         for group in sorted(by_group)
@@ -202,6 +212,28 @@ def _table(rows: Sequence[Observation], kind: Kind, factor: str, bad: float, min
             one = _against(one, float(alone[place]), float(spreads[place]), fewest, len(shown), bad)
         found.append(one)
     return _pooled(found, spreads) + hidden
+
+
+def _shown(
+    rows: Sequence[Observation], kind: Kind, factor: str, people: Mapping[str, int], min_cell: int
+) -> list[str]:
+    """The groups of a factor that tell of no few people: neither themselves nor what they leave of all rows."""
+    shown = sorted((group for group in people if people[group] >= min_cell), key=lambda group: (people[group], group))
+    while shown:
+        rest = {_person(kind, row) for row in rows if row.groups.get((kind, factor)) not in shown}
+        if not 0 < len(rest) < min_cell:
+            break
+        shown = shown[1:]
+    return sorted(shown)
+
+
+def disclosed(counts: Mapping[str, int], people: int, min_cell: int) -> dict[str, int | None]:
+    """Numbers of people by group, None where one, or all less the others, would tell of few. `people`: of all."""
+    shown = sorted((count, group) for group, count in counts.items() if count >= min_cell)
+    while shown and 0 < people - sum(count for count, _ in shown) < min_cell:
+        shown = shown[1:]
+    told = {group for _, group in shown}
+    return {group: count if group in told else None for group, count in counts.items()}
 
 
 def _pooled(gaps: list[Gap], spreads: NDArray[np.float64]) -> list[Gap]:

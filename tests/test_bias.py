@@ -4,10 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import FormData
 
-from evaluate.bias import CELL, Bias, of_errors, of_ratings
+from evaluate.bias import CELL, Bias, disclosed, of_errors, of_ratings
+from evaluate.findings import analyse, counted
 from evaluate.gates import gates
-from evaluate.ratings import Person, Ratings
+from evaluate.listen.welcome import _facts
+from evaluate.ratings import Person, Ratings, Score
 from evaluate.statistics import Figure
 from evaluate.statistics.shrinkage import shrunken, spread
 from recipes.schema import Gates
@@ -53,14 +58,35 @@ def test_where_all_groups_are_alike_few_tests_find_a_gap() -> None:
 
 
 def test_groups_of_few_people_are_not_shown() -> None:
-    rows, facts = errors(14, 2)  # five of Sous and of Rif, four of Atlas
+    rows, facts = errors(20, 2)  # seven of Sous and of Rif, six of Atlas, three of whom are of Figuig
+    facts |= {f"s{n}": facts[f"s{n}"] | {"dialect": "Figuig"} for n in (2, 5, 8)}
     found = of_errors(rows, facts, min_cell=5, seed=1)
     assert {one.group: one.hidden for one in found.gaps if one.factor == "dialect"} == {
-        "Sous": False, "Rif": False, "Atlas": True}  # fmt: skip
+        "Sous": False, "Rif": False, "Atlas": True, "Figuig": True}  # fmt: skip
     small = gap(found, "dialect", "Atlas")
     assert (small.n, small.gap, small.low) == (0, None, None)  # type: ignore[attr-defined]
-    alone = of_errors(rows, facts, min_cell=6, seed=1)
+    alone = of_errors(rows, facts, min_cell=8, seed=1)
     assert all(one.hidden for one in alone.gaps if one.factor == "dialect")
+
+
+@pytest.mark.parametrize("told", [{"s0": {"gender": "male"}}, {"s0": {}}])  # one man; or one who said nothing
+def test_what_is_shown_leaves_no_few_people_to_be_worked_out(told: dict[str, dict[str, str]]) -> None:
+    """From the figure of nine and that of eight, the ninth person's would follow."""
+    rows, _ = errors(9, 2)
+    facts = {f"s{n}": {"gender": "female"} for n in range(9)} | told
+    assert all(one.hidden for one in of_errors(rows, facts, min_cell=5, seed=1).gaps)
+    whole = of_errors(rows, {f"s{n}": {"gender": "female"} for n in range(9)}, min_cell=5, seed=1)
+    assert [(one.group, one.people) for one in whole.gaps] == [("female", 9)]
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 12)), st.integers(0, 12), st.integers(2, 6))
+def test_numbers_of_people_leave_no_few_to_be_worked_out(counts: dict[str, int], silent: int, least: int) -> None:
+    people = sum(counts.values()) + silent
+    told = disclosed(counts, people, least)
+    shown = {group: count for group, count in told.items() if count is not None}
+    assert told.keys() == counts.keys() and all(counts[group] == count >= least for group, count in shown.items())
+    left = people - sum(shown.values())
+    assert not shown or left == 0 or left >= least
 
 
 def test_what_a_speaker_did_not_say_is_no_group() -> None:
@@ -105,9 +131,35 @@ def test_listeners_who_do_not_count_and_those_who_said_nothing() -> None:
 
 def test_a_listener_who_speaks_several_varieties_matches_each() -> None:
     ratings = rated_by(0)
-    several = [replace(one, facts={"varieties": "Rif, Sous"}) for one in ratings.people]
-    found = of_ratings(replace(ratings, people=several), VOICES, SPEAKER, 5, 1)
+    told = _facts(FormData([("varieties", "tashelhit"), ("varieties", "centre")]))  # as the listening test keeps it
+    several = [replace(one, facts=told) for one in ratings.people]
+    speaker = {"v1": SPEAKER["v1"] | {"dialect": "tashelhit"}}
+    found = of_ratings(replace(ratings, people=several), VOICES, speaker, 5, 1)
     assert [one.group for one in found.gaps if (one.kind, one.system) == ("match", "base")] == ["same"]
+
+
+def test_a_variety_of_two_words_is_matched_as_a_whole() -> None:
+    ratings = rated_by(0)
+    same = [replace(one, facts={"varieties": "Middle Atlas"}) for one in ratings.people]
+    speaker = {"v1": {"dialect": "middle atlas"}}
+    found = of_ratings(replace(ratings, people=same), VOICES, speaker, 5, 1)
+    assert {one.group for one in found.gaps if one.kind == "match"} == {"same"}
+
+
+def test_whom_the_standard_excludes_is_in_no_group() -> None:
+    """Six of twelve, all women, do not hear the hidden reference: BS.1534-3 takes them out, of the groups too."""
+    women = {f"l{n}" for n in range(6)}
+    rows = [
+        Score(f"l{n}", f"i{item}", system, 50.0 if system == "recordings" and n < 6 else score + item % 3, item + 1)
+        for n in range(12)
+        for item in range(10)
+        for system, score in (("adapter", 60.0), ("base", 40.0), ("recordings", 95.0))
+    ]
+    people = [Person(f"l{n}", {"gender": "female" if f"l{n}" in women else "male"}) for n in range(12)]
+    ratings = Ratings("mushra", rows, [], people, ("adapter", "base"))
+    assert analyse(ratings, 100).listeners == 6
+    groups = {(one.group, one.people) for one in of_ratings(counted(ratings), VOICES, {}, 5, 1).gaps}
+    assert groups == {("male", 6)}
 
 
 # ---------------------------------------------------------------- gates

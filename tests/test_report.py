@@ -217,7 +217,23 @@ def test_no_figure_is_shown_without_its_uncertainty() -> None:
 def test_how_few_people_said_something_of_themselves_is_not_told() -> None:
     content = found(rated(9, 6))
     shown = " ".join(line for _, lines in tables.done(content, Words("en")) for line in lines)
-    assert "female 5 · male fewer than 5" in shown and "18-29 fewer than 5" in shown
+    assert "female (number not shown) · male fewer than 5" in shown and "18-29 fewer than 5" in shown
+    (test,) = content.json()["listening"]["tests"]
+    assert test["facts"]["gender"] == {"female": None, "male": None}  # 5 of 9 would say that the others are 4
+    assert set(test["checks"].get("tones", {}).values()) <= {9, None}
+
+
+def test_whom_few_people_are_is_not_in_the_json_of_gaps() -> None:
+    """Eight women and one man: of the man nothing, and of the women nothing that leaves the man."""
+    ratings = rated(9, 6, everything=True)
+    people = [replace(one, facts={"gender": "male" if n == 0 else "female"}) for n, one in enumerate(ratings.people)]
+    content = found(replace(ratings, people=people))
+    (gaps,) = content.json()["bias"]
+    assert gaps["gaps"] == [] and gaps["worst"] == {}
+    assert {(row["factor"], row["groups"]) for row in gaps["hidden"]} == {("gender", 2)}
+    assert "female" not in json.dumps(gaps) and "male" not in json.dumps(gaps)
+    (factor,) = tables.bias(content.bias[0], Words("en"))["factors"].values()
+    assert factor["rows"] == [] and bare(factor["hidden"]).endswith("fewer than 5 people: 2")
 
 
 # ---------------------------------------------------------------- what no figure tells
@@ -269,7 +285,9 @@ def test_devices_and_days_of_the_test_are_told_and_few_people_are_not() -> None:
     content = found(replace(ratings, people=people))
     content = replace(content, heard=replace(content.heard, days=("2026-11-02", "2026-11-09")))
     rows = dict(tables.done(content, Words("en")))
-    assert rows["what they listened with"] == ["earphones 6 · the phone's loudspeaker fewer than 5 · not stated 5"]
+    assert rows["what they listened with"] == [
+        "earphones 6 · the phone's loudspeaker fewer than 5 · not stated (number not shown)"
+    ]
     assert rows["days of the test"] == ["answers came from 2026-11-02 to 2026-11-09"]
     assert content.json()["listening"]["stated"]["days"] == ("2026-11-02", "2026-11-09")
 

@@ -53,6 +53,12 @@ def analyse(ratings: Ratings, resamples: int = 2000, seed: int = 17) -> Findings
     )
 
 
+def counted(ratings: Ratings) -> Ratings:
+    """The ratings that count: without whom the plan, or for MUSHRA the standard, excludes."""
+    ratings = _in_order(ratings)
+    return _without(ratings, _gone(ratings))
+
+
 def _in_order(ratings: Ratings) -> Ratings:
     """Rows in an order of their own, and none without a rating."""
     scores = [one for one in ratings.scores if one.score == one.score and one.score is not None]

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evaluate import bias, feedback, gates, results
-from evaluate.bias import FACTORS, Bias
+from evaluate.bias import FACTORS, Bias, disclosed
 from evaluate.feedback import Verdicts
-from evaluate.findings import Findings, analyse
+from evaluate.findings import Findings, analyse, counted
 from evaluate.gates import Gate
 from evaluate.report import stated
 from evaluate.report.heard import Heard, heard
@@ -50,12 +50,19 @@ class Contents:
                 "answers": self.heard.answers,
                 "of_earlier_renderings": self.heard.earlier,
                 "stated": stated.json(self.recipe, self.heard),
-                "tests": [asdict(one) | {"robust": one.robust} for one in self.tests],
+                "tests": [asdict(one) | {"robust": one.robust} | self._told(one) for one in self.tests],
             },
-            "bias": [asdict(one) for one in self.bias],
+            "bias": [one.json() for one in self.bias],
             "gates": [asdict(one) for one in self.gates],
             "users": {"blind": False, "answers": [asdict(one) for one in self.users]},
         }
+
+    def _told(self, test: Findings) -> dict[str, Any]:
+        """What listeners said of themselves, and how their checks went: null for numbers that tell of few."""
+        fewest = self.recipe.evaluate.gates.min_cell
+        facts = {key: disclosed(counts, test.listeners, fewest) for key, counts in test.facts.items()}
+        checks = {key: disclosed(counts, sum(counts.values()), fewest) for key, counts in test.checks.items()}
+        return {"facts": facts, "checks": checks}
 
 
 def contents(recipe: Recipe) -> Contents:
@@ -66,7 +73,7 @@ def contents(recipe: Recipe) -> Contents:
     speakers = speaker_facts(recipe)
     fewest = recipe.evaluate.gates.min_cell
     voices = {one.item: one.speaker for one in found.measured}
-    gaps = [bias.of_ratings(one, voices, speakers, fewest, recipe.seed) for one in told.ratings]
+    gaps = [bias.of_ratings(counted(one), voices, speakers, fewest, recipe.seed) for one in told.ratings]
     rows = [
         (str(m.system), m.speaker, m.item, float(m.char_edits), float(m.chars))
         for m in found.measured

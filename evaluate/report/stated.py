@@ -6,6 +6,7 @@ report does not fall silent about what nobody wrote down.
 
 from typing import Any
 
+from evaluate.bias import disclosed
 from evaluate.findings import Findings
 from evaluate.listen.told import instructions
 from evaluate.report.heard import Heard
@@ -46,10 +47,17 @@ def devices(test: Findings, fewest: int, say: Words) -> str:
     """What people listened with, as far as they said it."""
     counts = test.facts.get("device", {})
     silent = test.listeners - sum(counts.values())
-    parts = [(say(f"device_{device}"), count) for device, count in counts.items()]
-    parts += [(say("not_stated"), silent)] if silent else []
-    few = say("fewer_than", n=say.count(fewest))
-    return " · ".join(f"{name} {say.count(count) if count >= fewest else few}" for name, count in parts)
+    counts = counts | ({"": silent} if silent else {})
+    told = disclosed(counts, test.listeners, fewest)
+    names = {device: say(f"device_{device}") if device else say("not_stated") for device in counts}
+    return " · ".join(f"{names[one]} {number(told[one], counts[one], fewest, say)}" for one in counts)
+
+
+def number(told: int | None, people: int, fewest: int, say: Words) -> str:
+    """How many people; of a number that would tell of few, no more than that."""
+    if told is not None:
+        return say.count(told)
+    return say("fewer_than", n=say.count(fewest)) if people < fewest else say("not_told")
 
 
 def json(recipe: Recipe, heard: Heard) -> dict[str, Any]:

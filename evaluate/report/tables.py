@@ -3,7 +3,7 @@
 from typing import Any
 
 from evaluate import plots
-from evaluate.bias import Bias, Gap
+from evaluate.bias import Bias, Gap, disclosed
 from evaluate.findings import Confirmation, Difference, Findings
 from evaluate.gates import Gate
 from evaluate.metrics import METRICS
@@ -279,7 +279,7 @@ def _listened(found: Contents, test: Findings, say: Words) -> list[tuple[str, li
         (say("f_scale"), [say(f"method_{one.method}") for one in found.tests]),
         (say("f_listeners"), [say("f_listeners_text", **counts)]),
         (say("f_excluded"), excluded if gone else [say("none")]),
-        (say("f_told"), _counts(test.facts, fewest, say) or [say("none")]),
+        (say("f_told"), _counts(test.facts, fewest, say, test.listeners) or [say("none")]),
         (say("f_checks"), _counts(test.checks, fewest, say) or [say("none")]),
         (say("f_per"), [say("f_per_text", **per)]),
         (say("f_order"), [say("f_order_text", seed=say.isolated(str(found.recipe.seed)))]),
@@ -290,14 +290,12 @@ def _listened(found: Contents, test: Findings, say: Words) -> list[tuple[str, li
     ]
 
 
-def _counts(table: dict[str, dict[str, int]], fewest: int, say: Words) -> list[str]:
-    """How many of each; numbers of people below the smallest cell are not given."""
+def _counts(table: dict[str, dict[str, int]], fewest: int, say: Words, people: int | None = None) -> list[str]:
+    """How many of each, but for numbers that tell of few people. `people`: all of them, where some said nothing."""
     said = []
     for name, counts in table.items():
-        parts = (
-            f"{say.isolated(value)} {say.count(count) if count >= fewest else say('fewer_than', n=say.count(fewest))}"
-            for value, count in counts.items()
-        )
+        told = disclosed(counts, sum(counts.values()) if people is None else people, fewest)
+        parts = (f"{say.isolated(value)} {stated.number(told[value], counts[value], fewest, say)}" for value in told)
         said.append(f"{say.isolated(name)}: {' · '.join(parts)}")
     return said
 
