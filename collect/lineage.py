@@ -7,7 +7,7 @@ from itertools import islice
 import sqlalchemy as sa
 
 from collect import tables
-from recipes.records import Row
+from recipes.records import PURPOSES, Row
 
 # What a withdrawal asks for, and within how many days. What can no longer be recalled is said, not hidden.
 ACTIONS: dict[str, tuple[str, int]] = {
@@ -99,17 +99,24 @@ def plan(
     """Open a task for each artefact that a withdrawal touches. Opening them twice opens them once."""
     counts = touched(connection, clips, purposes)
     known = set(connection.scalars(sa.select(tables.tasks.c.artefact).where(tables.tasks.c.number == number)))
-    columns = tables.artefacts
+    columns, things = tables.artefacts, set(map(_thing, known))
     for name in sorted(set(counts) - known):
+        if _thing(name) in things:
+            continue
+        things.add(_thing(name))
         row = connection.execute(sa.select(columns).where(columns.c.id == name)).mappings().one()
-        if name.removesuffix(f" {row['purpose']}") in counts.keys() - {name}:
-            continue  # noted once more for a purpose of its own: one thing is one task
         action, days = ACTIONS[row["kind"]]
         due = (on + timedelta(days=days)).isoformat()
         values = {"number": number, "artefact": name, "kind": row["kind"], "place": row["place"]}
         values |= {"action": action, "clips": counts[name], "due": due, "state": "pending", "proof": None}
         connection.execute(tables.tasks.insert().values(**values))
     return listed(connection, number)
+
+
+def _thing(artefact: str) -> str:
+    """What an artefact is, that may be noted several times, each with another purpose behind its name."""
+    name, _, last = artefact.rpartition(" ")
+    return name if last in PURPOSES else artefact
 
 
 def listed(connection: sa.Connection, number: int | None = None) -> list[Task]:

@@ -190,7 +190,7 @@ def _ask(recipe: Recipe, system: Speech, todo: Sequence[tuple[Item, remote.Promp
                 left_out[f"{system.name}: not spoken: {error}"] += 1
                 continue
             models.write_sound(path, samples, note.rate_hz)
-            remote.keep(path, note, wanted)
+            remote.keep(path, note, {row: list[str](asked) for row, asked in wanted.items()})
     return left_out
 
 

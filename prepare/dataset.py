@@ -92,7 +92,7 @@ def _as_allowed_now(recipe: Recipe, found: "datasets.DatasetDict") -> "datasets.
             new[name] = [None if gone else fact for gone, fact in zip(told, found[split][name], strict=True)]
         rest = found[split].remove_columns(list(new))
         for name, column in new.items():
-            rest = rest.add_column(name, column, feature=features()[name])  # type: ignore[arg-type]
+            rest = rest.add_column(name, column, feature=features()[name])
         found[split] = rest.select_columns(list(features()))
     return found
 

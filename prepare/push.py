@@ -21,6 +21,7 @@ from recipes.records import Purpose
 from recipes.schema import Recipe, UserError
 
 PURPOSES: tuple[Purpose, ...] = ("publish_audio", "transfer_abroad")
+_FACTS: tuple[Purpose, ...] = ("profile_data",)  # are in it where speakers allow it and enough people share them
 _SHOWN = 20
 
 
@@ -85,8 +86,8 @@ def permitted(ledger: Ledger, recipe: Recipe, about: About) -> bool:
 
 
 def note(ledger: Ledger, folder: Path, about: About, place: str) -> None:
-    """Write down what is about to leave, before it does: a withdrawal must find it."""
-    for purpose in PURPOSES:
+    """Write down what is about to leave, before it does: a withdrawal must find it, of what its card allows too."""
+    for purpose in dict.fromkeys((*PURPOSES, *about.terms.purposes, *_FACTS)):
         name = f"{place} {folder.resolve().name} {purpose}"
         made = Artefact(id=name, kind="published_dataset", place=place, purpose=purpose)
         ledger.register(made, clips=about.figures.clips, parents=[folder.resolve().name])

@@ -18,6 +18,7 @@ from evaluate.models import Model
 from evaluate.serve.metrics import Metrics
 from evaluate.serve.refusal import Refused
 from recipes.provenance import is_withdrawn
+from recipes.records import Purpose
 from recipes.schema import Recipe, Trained, UserError
 from train.adapter import (
     adapter_folder,
@@ -115,8 +116,8 @@ class Desk:
 
     def allows(self, voice: str) -> bool:
         """Whether the speaker still lets their voice say other words, at this moment."""
-        clips = ((voice, clip, ["tts_clone"]) for clip in sorted(self.clips[voice]))
-        return all(sources.allowed_now(self.recipe, clips))
+        asked: list[Purpose] = ["tts_clone"]
+        return all(sources.allowed_now(self.recipe, [(voice, clip, asked) for clip in sorted(self.clips[voice])]))
 
     @contextmanager
     def place(self) -> Iterator[None]:
