@@ -246,6 +246,9 @@ def test_an_adapter_from_elsewhere_opens_with_its_signature_only(tmp_path: Path)
     recipe = ready(tmp_path / "w")
     theirs = Path(shutil.copytree(adapter_folder(recipe), tmp_path / "downloads" / "adapter"))
     sign(theirs, recipe)
+    (theirs / ".gitattributes").write_text("*.safetensors filter=lfs\n")  # as the hub's client leaves a download
+    (theirs / ".cache" / "huggingface").mkdir(parents=True)
+    (theirs / ".cache" / "huggingface" / "model.sig.metadata").touch()
     assert open_adapter(recipe, theirs).recognises
     (theirs / "model.sig").unlink()  # whoever alters it would delete this too
     for opened in (lambda: open_adapter(recipe, theirs), lambda: open_model(recipe, "adapter", theirs)):

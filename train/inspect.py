@@ -17,6 +17,8 @@ from recipes.schema import UserError
 
 # What training writes. All else is refused: nobody can list every format that runs code when it is read.
 _SUFFIXES = {".json", ".jsonl", ".safetensors", ".txt", ".md", ".yaml", ".model", ".jinja", ".sig", ".pub"}
+# What the hub's client lays at the top of a download for itself. No library reads it with a model.
+OF_THE_HUB = (".gitattributes", ".cache")
 _MOST_FILES = 200
 _MOST_JSON_BYTES = 64 * 2**20
 _MOST_HEADER_BYTES = 16 * 2**20
@@ -81,10 +83,13 @@ def _files(folder: Path) -> Iterator[Path]:
             if not re.fullmatch(r"[\w.-]+", name) or "\\" in name:
                 raise UserError(f"{str(path)!r}: a name that no tool writes; remove it")
             if stat.S_ISREG(kind):
+                if Path(root) == folder and name in OF_THE_HUB:
+                    continue
                 count += 1
                 if path.suffix not in _SUFFIXES:
                     raise UserError(f"{path}: not a file that an adapter needs, and it may run code; remove it")
                 yield path
+        folders[:] = [name for name in folders if not (Path(root) == folder and name in OF_THE_HUB)]
     if count > _MOST_FILES:
         raise UserError(f"{folder}: {count} files, where an adapter has a dozen")
 

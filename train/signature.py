@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from prepare.dataset import sources
 from recipes.provenance import file_digest, write_text
 from recipes.schema import Recipe, UserError
+from train import inspect
 
 SIGNATURE = "model.sig"
 _STATEMENT = "application/vnd.in-toto+json"
@@ -175,9 +176,11 @@ def first_differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder but its signature, by its path in it."""
+    """SHA-256 of every file in a folder but its signature and what the hub's client lays there, by its path in it."""
     files: Iterable[Path] = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path != folder / SIGNATURE}
+    paths = {path.relative_to(folder): path for path in files if path != folder / SIGNATURE}
+    ours = (name for name in paths if name.parts[0] not in inspect.OF_THE_HUB)
+    return {name.as_posix(): file_digest(paths[name]) for name in ours}
 
 
 def read_json(path: Path) -> Any:
