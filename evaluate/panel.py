@@ -29,6 +29,7 @@ _listeners = sa.Table(
     sa.Column("asked", sa.Boolean, nullable=False),  # whether they were asked about themselves
     sa.Column("screening", sa.String, nullable=False),
     sa.Column("agreed", sa.String, nullable=False),  # ISO 8601, UTC
+    sa.UniqueConstraint("test", "browser"),
 )
 _answers = sa.Table(
     "answers",

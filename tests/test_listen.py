@@ -130,6 +130,11 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"/clip/(\w+)", text)
 
 
+def code_of(client: TestClient) -> str:
+    """The code that a listener is shown on a pause."""
+    return re.findall(r'class="code[^>]*>([\d ]+)<', client.get("/pause").text)[0]
+
+
 # ---------------------------------------------------------------- blind
 
 
@@ -353,11 +358,27 @@ def test_with_the_code_a_listener_goes_on_in_another_browser(tmp_path: Path) -> 
     recipe = made(tmp_path)
     client = browser(recipe)
     text = answer(client, begin(client))
-    code = re.findall(r'class="code[^>]*>([\d ]+)<', client.get("/pause").text)[0]
+    code = code_of(client)
     other = browser(recipe)
     assert other.post("/resume", data={"code": "1" * 20}).status_code == 403
     assert other.post("/resume", data={"code": code}).text == text
     assert strings("ary", PAGES)["title"] in client.get("/test").text  # the first browser is a stranger now
+
+
+def test_on_a_phone_that_somebody_else_used_a_code_opens_its_holders_test(tmp_path: Path) -> None:
+    recipe = made(tmp_path, method="acr")
+    alice, bob = browser(recipe), browser(recipe)
+    alices, bobs = answer(alice, begin(alice)), begin(bob)
+    code, aged = code_of(bob), dict(alice.cookies)
+    borrowed = alice  # Bob types his code where Alice's cookie is
+    assert tokens(borrowed.post("/resume", data={"code": code}).text) == tokens(bobs) != tokens(alices)
+    answer(borrowed, bobs)
+    with panel(recipe) as found:
+        first, second = found.listeners()
+        assert [found.given(one.name) for one in (first, second)] == [1, 1]
+    page = borrowed.get("/withdraw").text
+    assert code.replace(" ", "") in page  # what would be deleted is Bob's
+    assert tokens(browser(recipe, cookies=aged).get("/test").text) == tokens(alices)  # Alice's secret is still hers
 
 
 @pytest.mark.parametrize(
@@ -488,7 +509,7 @@ def test_whoever_withdraws_leaves_nothing_and_their_place_is_taken_again(tmp_pat
     recipe = made(tmp_path)
     client = browser(recipe)
     answer(client, begin(client, gender="male"))
-    code = re.findall(r'class="code[^>]*>([\d ]+)<', client.get("/pause").text)[0]
+    code = code_of(client)
     other = browser(recipe)
     assert other.post("/withdraw", data={"code": "0" * 20}).status_code == 403
     assert strings("ary", PAGES)["withdraw_do"] in other.post("/withdraw", data={"code": code}).text

@@ -1,7 +1,9 @@
 """The listening test for whoever stops: a pause, going on with a code, deleting everything; and the organiser."""
 
 import hmac
+import secrets
 from collections import Counter, defaultdict
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -26,7 +28,10 @@ async def pause(request: Request) -> Response:
 
 
 async def resume(request: Request) -> Response:
-    """Going on with a code, in another browser. The one before is a stranger from then on."""
+    """Going on with a code, in another browser. The one before is a stranger from then on.
+
+    The browser has a new secret: the one that it came with may be somebody else's, who used it before.
+    """
     here = await visit(request)
     if request.method == "GET":
         return here.page("code_asked.html", fault="", what="resume")
@@ -36,6 +41,7 @@ async def resume(request: Request) -> Response:
     if found is None:
         running.attempts.wrong(here.client)
         return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="resume")
+    here = replace(here, token=secrets.token_urlsafe(32))
     await running.do(running.panel.change, found.name, browser=running.fingerprint(here.token))
     return here.keep(here.go("/test"))
 
