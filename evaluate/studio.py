@@ -79,7 +79,7 @@ def _task(running: Running, clips: Path, prefix: str, number: int, place: int, s
     data: dict[str, Any] = {"listener": number, "place": place, "text": sentence_of(running, step)[0]}
     for slot, label in enumerate(_names(step)):
         token = running.named("studio", number, place, slot)
-        (clips / f"{token}.wav").write_bytes(running.sounds.sent(step.sounds, slot, token))
+        (clips / f"{token}.wav").write_bytes(running.sent(step, slot, token))
         data[f"clip_{label.lower()}"] = f"{prefix}{token}.wav"
     return {"data": data}
 

@@ -197,6 +197,30 @@ def test_two_slots_with_the_same_sound_cannot_be_told_by_size_or_bytes(tmp_path:
     assert sum(alike) == 1  # X and one of the two; the reference that is named and the one that is hidden
 
 
+@pytest.mark.parametrize("method", ["acr", "preference"])
+def test_the_size_of_a_clip_tells_its_sentence_and_nothing_of_its_system(tmp_path: Path, method: str) -> None:
+    trap = {"audio": sound(tmp_path / "trap.wav", seconds=0.3), "answer": 1}
+    recipe = made(tmp_path, method=method, gold=1, repeats=1, traps=[trap], guess=True)
+    lengths = {len(stimuli.sound(recipe, one)) for one in stimuli.read(recipe)}
+    client = browser(recipe)
+    systems: dict[str, set[str]] = {}
+    sizes: dict[str, set[str]] = {}
+    for number in range(6):
+        text = begin(client)
+        with panel(recipe) as found:
+            way = client.app.state.running.way(found.listeners()[-1])  # type: ignore[attr-defined]
+        for step in way:
+            shown = "".join(re.findall(r"<bdi lang.*?</bdi>", text)) or f"the closing question of {number}"
+            systems.setdefault(shown, set()).update(step.systems)
+            for token in tokens(text):
+                sizes.setdefault(shown, set()).add(client.get(f"/clip/{token}").headers["content-length"])
+            text = answer(client, text)
+        client.cookies.clear()
+    assert len(lengths) > 2  # the systems speak at paces of their own
+    assert sum(len(those) == 3 for those in systems.values()) >= 4
+    assert all(len(those) == 1 for those in sizes.values()), sizes
+
+
 def test_facts_of_the_file_do_not_tell_systems_apart_better_than_chance(tmp_path: Path) -> None:
     import pyloudnorm
 
@@ -567,8 +591,8 @@ def test_the_progress_page_shows_counts_and_quality_to_the_organiser_alone(tmp_p
 # ---------------------------------------------------------------- checks
 
 
-def sound(path: Path, seed: int = 1) -> str:
-    soundfile.write(path, speech(seed, 1.0), 22_050)
+def sound(path: Path, seed: int = 1, seconds: float = 1.0) -> str:
+    soundfile.write(path, speech(seed, seconds), 22_050)
     return str(path)
 
 

@@ -27,6 +27,7 @@ class Step:
     right: frozenset[int] | None = None  # what is right; None where nothing is
     question: int | None = None  # which of the recipe's comprehension questions
     named: Clip | None = None  # MUSHRA's reference, which is named beside the others
+    alike: tuple[Clip, ...] = ()  # every clip of the sentences: what is played is as long as the longest
 
     @property
     def sounds(self) -> tuple[Clip, ...]:
@@ -77,17 +78,24 @@ def _tones(seed: str) -> Step:
 
 def _trial(blind: Blind, asked: Listen, trial: design.Trial) -> Step:
     answers = answers_of(asked)
+    row = blind.clips[trial.item if trial.trap is None else sentence_of_traps(blind)]
+    alike = tuple(Clip("stimulus", stimulus.name) for stimulus in row.values())
     if trial.trap is not None:
         slots = {"acr": 1, "abx": 3}.get(asked.method, 2)
         clips = (Clip("trap", str(trial.trap)),) * slots
-        return Step("trap", f"trap {trial.trap}", (), clips, answers, frozenset({asked.traps[trial.trap].answer}))
-    row = blind.clips[trial.item]
+        right = frozenset({asked.traps[trial.trap].answer})
+        return Step("trap", f"trap {trial.trap}", (), clips, answers, right, alike=alike)
     clips = tuple(
         Clip("broken" if slot in trial.broken else "stimulus", row[code].name)
         for slot, code in enumerate(trial.systems)
     )
     named = Clip("stimulus", row[blind.reference].name) if blind.reference else None
-    return Step(trial.kind, trial.item, trial.systems, clips, answers, _right(asked, trial), named=named)
+    return Step(trial.kind, trial.item, trial.systems, clips, answers, _right(asked, trial), named=named, alike=alike)
+
+
+def sentence_of_traps(blind: Blind) -> str:
+    """The sentence that traps are shown with: they say another, and look like every trial."""
+    return next(iter(blind.clips))
 
 
 def _guess(blind: Blind, listener: Listener, trials: Sequence[design.Trial]) -> list[Step]:
@@ -107,8 +115,9 @@ def _guess(blind: Blind, listener: Listener, trials: Sequence[design.Trial]) -> 
     pair = [(code, same or draw.choice(heard[code])) for code in blind.guess]
     draw.shuffle(pair)
     clips = tuple(Clip("stimulus", blind.clips[item][code].name) for code, item in pair)
+    alike = tuple(Clip("stimulus", one.name) for _, item in pair for one in blind.clips[item].values())
     about = "person" if blind.guess_person else "taught"
-    return [Step("guess", about, tuple(code for code, _ in pair), clips, (-1, 0, 1))]
+    return [Step("guess", about, tuple(code for code, _ in pair), clips, (-1, 0, 1), alike=alike)]
 
 
 def answers_of(asked: Listen) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
-"""The sounds of a test as they are sent: alike in length within a trial, and never the same bytes twice.
+"""The sounds of a test as they are sent: a sentence is as long from every system, and no bytes are sent twice.
 
-Two clips of one page that were the same file (a hidden reference and the named one, X and A in ABX) could be told by
-their size or their bytes. So all clips of a trial are as long as its longest, and every sending has noise of its own
-in the last bit, 90 dB below full scale.
+The size of a file would tell one system's clip from another's, on one page or from listener to listener; and two
+clips of a page that were the same file (a hidden reference and the named one, X and A in ABX) would be the same
+bytes. So every clip of a sentence is as long as the sentence's longest, and every sending has noise of its own in the
+last bit, 90 dB below full scale.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from evaluate import stimuli
 from recipes.schema import Listen, Recipe, UserError
 
 _TONE_HZ, _TONE_S, _PAUSE_S, _RAMP_S, _TONES_RATE_HZ = 200, 1.0, 0.5, 0.1, 8000
+_HEAD = 44  # bytes before the samples of a stimulus
 _QUIETER = 10 ** (-6 / 20)
 _MNRU_DB = -5.0  # speech to modulated noise: clearly destroyed, still of the sentence's length and rhythm
 
@@ -38,6 +40,7 @@ class Sounds:
     def __init__(self, recipe: Recipe, rate_hz: int) -> None:
         self._recipe, self.rate_hz = recipe, rate_hz
         self._recordings = _recordings(recipe.evaluate.listen, rate_hz, recipe.evaluate.loudness_lufs)
+        self._lengths: dict[Clip, int] = {}
 
     def samples(self, clip: Clip) -> NDArray[np.int16]:
         """A clip as int16 (n,), tones (n, 2). Raises OSError where the stimulus was replaced since."""
@@ -45,19 +48,29 @@ class Sounds:
             return tones(clip.name)[0]
         if clip.source in ("trap", "question"):
             return self._recordings[clip.source, int(clip.name)]
-        data = (self._recipe.folder("evaluate") / "stimuli" / f"{clip.name}.wav").read_bytes()
-        whole: NDArray[np.int16] = np.frombuffer(data[44:], "<i2")
+        whole: NDArray[np.int16] = np.frombuffer(self._file(clip).read_bytes()[_HEAD:], "<i2")
         return destroyed(whole, clip.name) if clip.source == "broken" else whole
 
-    def sent(self, clips: Sequence[Clip], slot: int, token: str) -> bytes:
-        """The WAV file of a slot. The same for the same token, so that a player can ask for parts of it."""
-        found = [self.samples(clip) for clip in clips]
-        rate_hz = _TONES_RATE_HZ if clips[slot].source == "tones" else self.rate_hz
-        return wav(veiled(found[slot], max(map(len, found)), token), rate_hz)
+    def length(self, clip: Clip) -> int:
+        """How many samples a clip has. Of a stimulus without reading it. Raises OSError as `samples` does."""
+        if clip not in self._lengths:
+            if clip.source in ("stimulus", "broken"):
+                self._lengths[clip] = (self._file(clip).stat().st_size - _HEAD) // 2
+            else:
+                self._lengths[clip] = len(self.samples(clip))
+        return self._lengths[clip]
 
-    def seconds(self, clips: Sequence[Clip]) -> float:
-        """How long it takes to hear every clip once."""
-        return sum(len(self.samples(c)) / (_TONES_RATE_HZ if c.source == "tones" else self.rate_hz) for c in clips)
+    def sent(self, clip: Clip, others: Iterable[Clip], token: str) -> bytes:
+        """A clip as a WAV file, no shorter than any of the others, with silence at its end.
+
+        The same for the same token, so that a player can ask for parts of it.
+        """
+        samples = self.samples(clip)
+        length = max([len(samples), *(self.length(other) for other in others if other != clip)])
+        return wav(veiled(samples, length, token), _TONES_RATE_HZ if clip.source == "tones" else self.rate_hz)
+
+    def _file(self, clip: Clip) -> Path:
+        return self._recipe.folder("evaluate") / "stimuli" / f"{clip.name}.wav"
 
 
 def veiled(samples: NDArray[np.int16], length: int, token: str) -> NDArray[np.int16]:

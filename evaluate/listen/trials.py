@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from evaluate.listen.course import Incomplete, Step, read
+from evaluate.listen.course import Incomplete, Step, read, sentence_of_traps
 from evaluate.listen.visit import Running, Visit, visit
 from evaluate.panel import Answer, Listener
 from recipes.schema import Interface
@@ -85,11 +85,11 @@ def labels_of(step: Step) -> list[str]:
 
 
 def sentence_of(running: Running, step: Step) -> tuple[str, str]:
-    """The sentence that is said. A trap says another, so it is shown a sentence of the test like all others."""
+    """The sentence that is said; of a trap, which says another, the one that is shown with it."""
     if not step.is_trial:
         return "", ""
-    row = running.blind.clips.get(step.item) or next(iter(running.blind.clips.values()))
-    clip = next(iter(row.values()))
+    item = sentence_of_traps(running.blind) if step.kind == "trap" else step.item
+    clip = next(iter(running.blind.clips[item].values()))
     return clip.text, clip.language
 
 

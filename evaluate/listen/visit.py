@@ -125,7 +125,7 @@ class Running:
     def sent(self, step: Step, slot: int, token: str) -> bytes:
         """A clip's file. Raises OSError where the stimulus was replaced since."""
         if token not in self._sent:
-            self._sent[token] = self.sounds.sent(step.sounds, slot, token)
+            self._sent[token] = self.sounds.sent(step.sounds[slot], (*step.sounds, *step.alike), token)
             if len(self._sent) > _SENT:
                 self._sent.popitem(last=False)
         return self._sent[token]
