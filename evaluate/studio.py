@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -23,6 +24,7 @@ from recipes.provenance import write_text
 from recipes.schema import INTERFACES, Recipe, UserError
 from web.page import strings
 
+_MOST_NUMBERS = 2**31  # what a database holds
 _PREFIX = "/data/local-files/?d=listening/"
 
 
@@ -131,32 +133,32 @@ def _closing(running: Running, listener: Listener) -> list[tuple[int, Step]]:
 def bring(running: Running, path: Path) -> int:
     """Add the answers of a project's export. Returns how many are new.
 
-    Raises UserError for a file that is no such export, or of another test, or for a listener's number that two people
-    answered or somebody in evaluate.listen has.
+    Raises UserError, with nothing written, for a file that is no such export, or of another test, or for a listener's
+    number that two people answered or somebody in evaluate.listen has.
     """
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))
         rows = [row for task in tasks for row in _annotations(task)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = getattr(error, "strerror", None) or "no export of Label Studio as JSON"
         raise UserError(f"{path}: {cause}") from None
-    people: dict[int, str] = {}
-    for number, _, person, _ in rows:
-        if people.setdefault(number, person) != person:
-            raise UserError(f"{path}: listener {number} was answered by two annotators; keep one of them")
-    added = 0
     known = {listener.number: listener for listener in running.panel.listeners()}
-    for number in sorted(people):
-        listener = known.get(number) or _enrolled(running, number, people[number])
-        if listener.name != _pseudonym(running, number, people[number]):
+    brought: list[tuple[Listener, list[Answer]]] = []
+    for number, person in sorted(_people(path, rows).items()):
+        name = _pseudonym(running, number, person)
+        listener = known.get(number) or replace(_numbered(number), name=name)
+        if listener.name != name:
             raise UserError(f"{path}: number {number} is taken by a listener of evaluate.listen")
         steps = dict(_trials(running, listener) + _closing(running, listener))
-        for _, place, _, result in (row for row in rows if row[0] == number):
-            added += running.panel.add(_answer(path, steps, place, listener, result))
-    return added
+        mine = [row for row in rows if row[0] == number]
+        brought.append((listener, [_answer(path, steps, place, listener, result) for _, place, _, result in mine]))
+    for listener, _ in brought:
+        if listener.number not in known:
+            running.panel.enrol_as(listener.number, listener.name)
+    return sum(running.panel.add(answer) for _, given in brought for answer in given)
 
 
-Row = tuple[int, int, str, Sequence[Mapping[str, Any]]]  # listener, place, annotator, results
+Row = tuple[int, int, str, Sequence[Any]]  # listener, place, annotator, results
 
 
 def _annotations(task: Mapping[str, Any]) -> list[Row]:
@@ -166,39 +168,46 @@ def _annotations(task: Mapping[str, Any]) -> list[Row]:
         if not one.get("was_cancelled"):
             person = one["completed_by"]
             who = str(person["id"] if isinstance(person, dict) else person)
-            found.append((int(data["listener"]), int(data["place"]), who, one["result"]))
+            found.append((int(str(data["listener"])), int(str(data["place"])), who, list(one["result"])))
     return found
 
 
-def _answer(
-    path: Path, steps: Mapping[int, Step], place: int, listener: Listener, result: Sequence[Mapping[str, Any]]
-) -> Answer:
+def _people(path: Path, rows: Sequence[Row]) -> dict[int, str]:
+    """Which annotator has which number. Raises UserError."""
+    people: dict[int, str] = {}
+    for number, _, person, _ in rows:
+        if not 0 <= number < _MOST_NUMBERS:
+            raise UserError(f"{path}: listener {number}: no number that was exported")
+        if people.setdefault(number, person) != person:
+            raise UserError(f"{path}: listener {number} was answered by two annotators; keep one of them")
+    return people
+
+
+def _answer(path: Path, steps: Mapping[int, Step], place: int, listener: Listener, result: Sequence[Any]) -> Answer:
     """One annotation as an answer. Label Studio does not tell what was heard: shares are kept as 0."""
-    step = steps.get(place)
-    form: dict[str, Any] = {f"heard{slot}": "1" for slot in range(len(step.sounds))} if step else {}
-    for one in result:
-        value, name = one["value"], str(one["from_name"])
-        if "choices" in value:
-            form["choice"] = value["choices"][0]
-        elif "number" in value:
-            form[f"slider{ord(name[-1]) - ord('a')}"] = str(int(value["number"]))
     try:
-        if step is None:
+        if place not in steps:
             raise Incomplete
-        answer = read(step, place, listener.name, form, None)
+        answer = read(steps[place], place, listener.name, _form(steps[place], result), None)
     except Incomplete:
         raise UserError(f"{path}: listener {listener.number}, place {place}: no answer of this test") from None
-    return Answer(**{**vars(answer), "heard": [0.0] * len(answer.heard)})
+    return replace(answer, heard=[0.0] * len(answer.heard))
+
+
+def _form(step: Step, result: Sequence[Any]) -> dict[str, str]:
+    """The results of an annotation as the form of the web test. What the interface does not ask is passed over."""
+    form = {f"heard{slot}": "1" for slot in range(len(step.sounds))}
+    ours = {f"slider_{label.lower()}": f"slider{slot}" for slot, label in enumerate(labels_of(step))}
+    ours["choice"] = "choice"
+    for one in result:
+        match one:
+            case {"from_name": str(name), "value": {"choices": [value]} | {"number": value}} if name in ours:
+                form[ours[name]] = str(value).partition(".")[0]
+    return form
 
 
 def _pseudonym(running: Running, number: int, person: str) -> str:
     return hashlib.sha256(running.named("annotator", number, person).encode()).hexdigest()[:16]
-
-
-def _enrolled(running: Running, number: int, person: str) -> Listener:
-    name = _pseudonym(running, number, person)
-    listener = running.panel.enrol_as(number, name)
-    return listener
 
 
 if __name__ == "__main__":

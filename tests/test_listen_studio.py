@@ -122,6 +122,63 @@ def test_what_is_no_answer_of_this_test_is_refused_in_one_line(tmp_path: Path) -
     running.close()
 
 
+FOUR = {"from_name": "choice", "value": {"choices": ["4"]}}
+
+
+@pytest.mark.parametrize(
+    ("result", "data"),
+    [
+        ([], {}),
+        (["x", None], {}),
+        ([{"from_name": "choice", "value": {"choices": []}}], {}),
+        ([{"from_name": "choice", "value": {"choices": ["4", "5"]}}], {}),
+        ([{"from_name": "choice", "value": {"choices": None}}], {}),
+        ([{"from_name": "choice", "value": {"number": None}}], {}),
+        ([{"from_name": "choice"}], {}),
+        ([{"value": {"choices": ["4"]}}], {}),
+        ([FOUR], {"place": -1}),
+        ([FOUR], {"listener": -3}),
+        ([FOUR], {"listener": 2**40}),
+    ],
+)
+def test_one_annotation_that_is_none_of_this_test_leaves_nothing_behind_of_the_others(
+    tmp_path: Path, result: list[Any], data: dict[str, Any]
+) -> None:
+    running, folder = exported(made(tmp_path, method="acr"), tmp_path)
+    path = annotated(folder, {"choice": {"choices": ["4"]}})
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    tasks[-1]["annotations"][0]["result"] = result
+    tasks[-1]["data"] |= data
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    with pytest.raises(UserError, match=r"export\.json: listener -?\d+.*no (answer of this test|number that)"):
+        studio.bring(running, path)
+    assert running.panel.listeners() == [] == running.panel.all()
+    running.close()
+
+
+def test_sliders_that_were_not_set_are_no_ratings(tmp_path: Path) -> None:
+    running, folder = exported(made(tmp_path, method="mushra_nr"), tmp_path, 1)
+    values: dict[str, Any] = {f"slider_{letter}": {"number": 7.5} for letter in "ab"}
+    for unset in (None, "x", [], 1e300, float("nan"), 101, -1):
+        with pytest.raises(UserError, match="listener 0, place 0: no answer of this test"):
+            studio.bring(running, annotated(folder, values | {"slider_c": {"number": unset}}))
+    assert studio.bring(running, annotated(folder, values | {"slider_c": {"number": 0}})) == 6
+    assert {tuple(answer.value) for answer in running.panel.all()} == {(7, 7, 0)}
+    running.close()
+
+
+def test_what_annotators_add_beside_the_answer_is_passed_over(tmp_path: Path) -> None:
+    running, folder = exported(made(tmp_path, method="acr"), tmp_path, 1)
+    path = annotated(folder, {"remark": {"choices": ["noisy"]}, "choice": {"choices": ["4"]}, "sure": {"number": 3}})
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    for task in tasks:
+        task["annotations"][0]["result"].append({"type": "relation", "from_id": "x", "to_id": "y"})
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    assert studio.bring(running, path) == 6
+    assert {tuple(answer.value) for answer in running.panel.all()} == {(4,)}
+    running.close()
+
+
 def test_a_number_that_somebody_has_on_the_web_is_not_taken_again(tmp_path: Path) -> None:
     recipe = made(tmp_path, method="acr")
     client = browser(recipe)
