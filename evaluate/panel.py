@@ -118,7 +118,8 @@ class Panel:
     def enrol(
         self, browser: str, code: str, name: str, language: str, invitation: str | None = None
     ) -> Listener | None:
-        """A new listener, with the lowest number that is free; None when the invitation is not good.
+        """A new listener, with the lowest number that is free; the browser's, where it has one; None when the
+        invitation is not good.
 
         `browser`, `code`, `invitation`: fingerprints.
         """
@@ -126,7 +127,7 @@ class Panel:
             try:
                 with self._engine.begin() as connection:
                     if invitation is not None and not _redeemed(connection, invitation):
-                        return None
+                        break
                     query = sa.select(_listeners.c.number).where(_listeners.c.test == self.test)
                     taken = set(connection.scalars(query))
                     number = next(n for n in range(len(taken) + 1) if n not in taken)
@@ -140,10 +141,11 @@ class Panel:
                     }
                     connection.execute(_listeners.insert().values(**row))
             except sa.exc.IntegrityError:
-                if self.find(browser) is not None:  # the same form, sent twice
-                    return self.find(browser)
-                continue  # another listener took the number meanwhile
+                if self.find(browser) is None:
+                    continue  # another listener took the number meanwhile
+                break
             return Listener(name, number, language, {}, False, "not_run")
+        return self.find(browser)  # the same form, sent twice
 
     def enrol_as(self, number: int, name: str) -> Listener:
         """A listener from elsewhere, with a number of their own, without a browser or a code."""

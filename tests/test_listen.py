@@ -570,6 +570,43 @@ def test_an_invitation_works_once_and_not_before_somebody_agrees(
     assert not second.cookies
 
 
+def agreed(client: TestClient, page: str) -> httpx.Response:
+    """What comes back to whoever agrees on a page with the notice."""
+    form = dict(re.findall(r'name="(code|browser)" value="([^"]*)"', page))
+    return client.post("/consent?language=en", data=form | {"agree": "yes"})
+
+
+@pytest.mark.parametrize("invited", [True, False])
+def test_a_consent_that_is_sent_twice_is_one_listener_and_spends_no_invitation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], invited: bool
+) -> None:
+    recipe = made(tmp_path, invited=invited)
+    client, code = browser(recipe), ""
+    if invited:
+        invite(recipe, 1, False)
+        code = capsys.readouterr().out.split("\n")[0]
+    told = client.post("/enter", data={"code": code}).text if invited else client.get("/notice").text
+    for _ in range(2):  # a double tap, or an answer that was lost on its way
+        client.cookies.clear()
+        assert strings("en", PAGES)["about_heading"] in agreed(client, told).text
+    with panel(recipe) as found:
+        assert [one.number for one in found.listeners()] == [0]
+    client.post("/about", data={"gender": "female"})
+    client.cookies.clear()  # the phone is handed on, and its next holder goes back to the notice
+    again = agreed(client, told)
+    with panel(recipe) as found:
+        assert [one.facts for one in found.listeners()] == [{"gender": "female"}, *([] if invited else [{}])]
+    assert (again.status_code, bool(client.cookies)) == ((403, False) if invited else (200, True))
+
+
+def test_a_secret_that_the_server_did_not_make_is_not_taken(tmp_path: Path) -> None:
+    client = browser(made(tmp_path))
+    for given in ("", "1", "x" * 42, "x" * 44, "é" * 43):
+        client.post("/consent", data={"agree": "yes", "browser": given})
+        assert re.fullmatch(r"[\w-]{43}", client.cookies["listener"]) and client.cookies["listener"] != given
+        client.cookies.clear()
+
+
 def test_who_guesses_codes_waits(tmp_path: Path) -> None:
     client = browser(made(tmp_path))
     said = [client.post("/resume", data={"code": str(n)}).status_code for n in range(12)]

@@ -1,9 +1,7 @@
 """The listening test for whoever stops: a pause, going on with a code, deleting everything; and the organiser."""
 
 import hmac
-import secrets
 from collections import Counter, defaultdict
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -11,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evaluate.answers import checks
-from evaluate.listen.visit import COOKIE, PAGES, Running, visit
+from evaluate.listen.visit import COOKIE, PAGES, Running, new_secret, visit
 from web.codes import shown
 from web.page import page
 
@@ -41,9 +39,9 @@ async def resume(request: Request) -> Response:
     if found is None:
         running.attempts.wrong(here.client)
         return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="resume")
-    here = replace(here, token=secrets.token_urlsafe(32))
-    await running.do(running.panel.change, found.name, browser=running.fingerprint(here.token))
-    return here.keep(here.go("/test"))
+    secret = new_secret()
+    await running.do(running.panel.change, found.name, browser=running.fingerprint(secret))
+    return here.keep(here.go("/test"), secret)
 
 
 async def withdraw(request: Request) -> Response:

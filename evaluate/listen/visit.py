@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -31,6 +32,7 @@ from web.page import page, strings
 PAGES = Path(__file__).parent / "pages"
 COOKIE = "listener"
 _KEPT_DAYS = 30
+_SECRET_BYTES = 32
 _DIGITS = 20
 _REMEMBERED = 500  # listeners whose way is kept in memory
 _SENT = 64  # files that are kept in memory, because players ask for parts of them
@@ -155,11 +157,10 @@ def kind_of_sound(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Visit:
-    """One request: the browser's secret, and the listener it belongs to."""
+    """One request, and the listener to whom the browser's secret belongs."""
 
     running: Running
     request: Request
-    token: str
     listener: Listener | None
 
     @property
@@ -184,12 +185,12 @@ class Visit:
     def go(self, path: str) -> Response:
         return RedirectResponse(path, 303)
 
-    def keep(self, response: Response) -> Response:
-        """Give the browser its secret."""
+    def keep(self, response: Response, secret: str) -> Response:
+        """Give the browser a secret."""
         asked, outside = self.request.url, urlsplit(self.running.settings.address or "")
         https = "https" in (asked.scheme, outside.scheme if outside.hostname == asked.hostname else "")
         age = _KEPT_DAYS * 86_400
-        response.set_cookie(COOKIE, self.token, max_age=age, httponly=True, samesite="strict", secure=https)
+        response.set_cookie(COOKIE, secret, max_age=age, httponly=True, samesite="strict", secure=https)
         return response
 
     async def form(self) -> FormData:
@@ -202,8 +203,18 @@ class Visit:
 
 
 async def visit(request: Request) -> Visit:
-    """Who asks. A browser without a secret has a new one, which it gets when its listener agrees."""
+    """Who asks."""
     running: Running = request.app.state.running
     token = request.cookies.get(COOKIE)
     listener = await running.do(running.panel.find, running.fingerprint(token)) if token else None
-    return Visit(running, request, token or secrets.token_urlsafe(32), listener)
+    return Visit(running, request, listener)
+
+
+def new_secret() -> str:
+    """A secret for a browser: whoever has it is its listener."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def is_secret(text: str) -> bool:
+    """Whether this could be one."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{43}", text) is not None

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 
 from evaluate.listen import screening
 from evaluate.listen.told import DEVICES, VARIETIES
-from evaluate.listen.visit import COOKIE, Running, Visit, kind_of_sound, visit
+from evaluate.listen.visit import COOKIE, Running, Visit, is_secret, kind_of_sound, new_secret, visit
 from recipes.records import AgeBand, Gender
 from web.page import once_more, strings, tag
 from web.places import about_people, named, places
@@ -52,11 +52,11 @@ def _told(here: Visit, code: str) -> Response:
     told = [f"{t['asked_by']} {settings.controller}"] if settings.controller else []
     told += [t["notice_what"].format(minutes=f"{settings.minutes:g}"), t["notice_kept"], t["notice_free"]]
     told += [t["notice_lent"], t["notice_cndp"]]
-    return here.page("notice.html", paragraphs=told, contact=settings.contact, code=code)
+    return here.page("notice.html", paragraphs=told, contact=settings.contact, code=code, browser=new_secret())
 
 
 async def consent(request: Request) -> Response:
-    """Somebody agreed: from now on they are a listener."""
+    """Somebody agreed: from now on they are a listener. The same form sent again is the same listener."""
     here = await visit(request)
     running = here.running
     form = await here.form()
@@ -65,19 +65,29 @@ async def consent(request: Request) -> Response:
         return here.message("closed", 410)
     if form.get("agree") != "yes":
         return here.go("/")
-    if here.listener is None:
-        name = secrets.token_hex(8)
-        invitation = running.fingerprint(code) if running.settings.invited else None
-        fingerprints = running.fingerprint(here.token), running.fingerprint(running.code_of(name))
-        listener = await running.do(running.panel.enrol, *fingerprints, name, here.language, invitation)
-        if listener is None:
-            running.attempts.wrong(here.client)
-            return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
-        response = here.keep(here.go("/about"))
-        if running.settings.screening:
-            response.background = BackgroundTask(screening.ask, running, listener.name)
-        return response
-    return here.go("/about")
+    if here.listener is not None:
+        return here.go("/about")
+    secret = await _secret(running, str(form.get("browser")))
+    name = secrets.token_hex(8)
+    invitation = running.fingerprint(code) if running.settings.invited else None
+    fingerprints = running.fingerprint(secret), running.fingerprint(running.code_of(name))
+    listener = await running.do(running.panel.enrol, *fingerprints, name, here.language, invitation)
+    if listener is None:
+        running.attempts.wrong(here.client)
+        return here.page("code_asked.html", 403, fault=here.t["code_wrong"], what="enter")
+    response = here.keep(here.go("/about"), secret)
+    if running.settings.screening and listener.name == name:
+        response.background = BackgroundTask(screening.ask, running, listener.name)
+    return response
+
+
+async def _secret(running: Running, given: str) -> str:
+    """The browser's secret: that of the notice, so that a form whose answer was lost can be sent again.
+
+    Where its listener is past the next page it is not given out again: the phone may be in other hands.
+    """
+    there = await running.do(running.panel.find, running.fingerprint(given))
+    return given if is_secret(given) and not (there and there.asked) else new_secret()
 
 
 # ---------------------------------------------------------------- facts
