@@ -178,8 +178,9 @@ class Panel:
     def withdraw(self, listener: str) -> None:
         """Delete a listener and every answer of theirs; that somebody left is counted."""
         with self._engine.begin() as connection:
-            connection.execute(_answers.delete().where(_answers.c.listener == listener))
+            # The listener first: `add` holds that row until its answer is there to be deleted.
             connection.execute(_listeners.delete().where(_listeners.c.name == listener))
+            connection.execute(_answers.delete().where(_answers.c.listener == listener))
             row = {"id": secrets.token_hex(8), "test": self.test, "at": _now()}
             connection.execute(_left.insert().values(**row))
 
@@ -234,10 +235,11 @@ class Panel:
         ]
         there = sa.select(_listeners.c.name).where(_listeners.c.name == answers[0].listener)
         try:
-            with self._engine.begin() as connection:
-                if connection.execute(there).first() is None:  # withdrew meanwhile
+            with self._engine.connect() as connection:
+                connection.execute(_answers.insert(), rows)  # first, because SQLite locks nothing before it
+                if connection.execute(there.with_for_update(read=True)).first() is None:  # withdrew meanwhile
                     return False
-                connection.execute(_answers.insert(), rows)
+                connection.commit()
         except sa.exc.IntegrityError:
             return False
         return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,15 +13,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pg8000
 import pytest
 import soundfile
+import sqlalchemy as sa
 import uvicorn
 import yaml
 from starlette.testclient import TestClient
@@ -128,6 +132,25 @@ def kept(recipe: Recipe) -> list[Answer]:
 
 def tokens(text: str) -> list[str]:
     return re.findall(r"/clip/(\w+)", text)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs("initdb"))])
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Where listeners and answers are kept, for evaluate.listen.database."""
+    if request.param == "sqlite":
+        yield None
+        return
+    opened: list[Any] = []
+
+    def keep(connection: Any, _: Any) -> None:
+        opened.append(connection)
+
+    sa.event.listen(sa.Pool, "connect", keep)
+    yield new_database(request.getfixturevalue("postgres_server"), f"listening{os.urandom(6).hex()}")
+    sa.event.remove(sa.Pool, "connect", keep)
+    for connection in opened:  # of servers that nobody stopped
+        with suppress(pg8000.InterfaceError):
+            connection.close()
 
 
 def code_of(client: TestClient) -> str:
@@ -378,8 +401,8 @@ def test_a_listener_who_comes_back_goes_on_where_they_were(tmp_path: Path) -> No
     assert again.get("/test").text == text
 
 
-def test_with_the_code_a_listener_goes_on_in_another_browser(tmp_path: Path) -> None:
-    recipe = made(tmp_path)
+def test_with_the_code_a_listener_goes_on_in_another_browser(tmp_path: Path, database: str | None) -> None:
+    recipe = made(tmp_path, database=database)
     client = browser(recipe)
     text = answer(client, begin(client))
     code = code_of(client)
@@ -389,8 +412,8 @@ def test_with_the_code_a_listener_goes_on_in_another_browser(tmp_path: Path) -> 
     assert strings("ary", PAGES)["title"] in client.get("/test").text  # the first browser is a stranger now
 
 
-def test_on_a_phone_that_somebody_else_used_a_code_opens_its_holders_test(tmp_path: Path) -> None:
-    recipe = made(tmp_path, method="acr")
+def test_on_a_phone_of_somebody_else_a_code_opens_its_holders_test(tmp_path: Path, database: str | None) -> None:
+    recipe = made(tmp_path, database=database, method="acr")
     alice, bob = browser(recipe), browser(recipe)
     alices, bobs = answer(alice, begin(alice)), begin(bob)
     code, aged = code_of(bob), dict(alice.cookies)
@@ -529,8 +552,8 @@ def test_facts_can_all_be_left_out_and_only_known_ones_are_kept(tmp_path: Path) 
     assert facts_of == [{}, {**given, "varieties": "centre tashelhit"}, {}]
 
 
-def test_whoever_withdraws_leaves_nothing_and_their_place_is_taken_again(tmp_path: Path) -> None:
-    recipe = made(tmp_path)
+def test_whoever_withdraws_leaves_nothing_and_their_place_is_free(tmp_path: Path, database: str | None) -> None:
+    recipe = made(tmp_path, database=database)
     client = browser(recipe)
     answer(client, begin(client, gender="male"))
     code = code_of(client)
@@ -549,10 +572,35 @@ def test_whoever_withdraws_leaves_nothing_and_their_place_is_taken_again(tmp_pat
     assert b'"male"' not in raw
 
 
-def test_an_invitation_works_once_and_not_before_somebody_agrees(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("statement", [1, 2])
+def test_an_answer_on_its_way_is_deleted_with_the_listener_who_withdraws(
+    tmp_path: Path, database: str | None, statement: int
 ) -> None:
-    recipe = made(tmp_path, invited=True)
+    with panel(made(tmp_path, database=database)) as found:
+        assert found.enrol("b", "c", "n", "en")
+        leaving = threading.Thread(target=found.withdraw, args=("n",))
+        done: list[str] = []
+
+        def meanwhile(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+            if threading.current_thread() is threading.main_thread():
+                done.append(text)
+                if len(done) == statement:  # of those that keep the answer
+                    leaving.start()
+                    leaving.join(1)  # over, or held up until the answer is kept
+
+        sa.event.listen(sa.Engine, "after_cursor_execute", meanwhile)
+        try:
+            found.add(Answer("n", 0, "scored", "i", ["k1"], [3]))
+        finally:
+            sa.event.remove(sa.Engine, "after_cursor_execute", meanwhile)
+        leaving.join()
+        assert len(done) == 2 and found.given("n") == 0 and found.withdrawn() == 1
+
+
+def test_an_invitation_works_once_and_not_before_somebody_agrees(
+    tmp_path: Path, database: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = made(tmp_path, database=database, invited=True)
     invite(recipe, 2, False)
     codes = capsys.readouterr().out.split("\n")[:2]
     app = application(recipe)
@@ -578,9 +626,9 @@ def agreed(client: TestClient, page: str) -> httpx.Response:
 
 @pytest.mark.parametrize("invited", [True, False])
 def test_a_consent_that_is_sent_twice_is_one_listener_and_spends_no_invitation(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], invited: bool
+    tmp_path: Path, database: str | None, capsys: pytest.CaptureFixture[str], invited: bool
 ) -> None:
-    recipe = made(tmp_path, invited=invited)
+    recipe = made(tmp_path, database=database, invited=invited)
     client, code = browser(recipe), ""
     if invited:
         invite(recipe, 1, False)
@@ -597,6 +645,14 @@ def test_a_consent_that_is_sent_twice_is_one_listener_and_spends_no_invitation(
     with panel(recipe) as found:
         assert [one.facts for one in found.listeners()] == [{"gender": "female"}, *([] if invited else [{}])]
     assert (again.status_code, bool(client.cookies)) == ((403, False) if invited else (200, True))
+
+
+def test_consents_that_arrive_together_are_one_listener(tmp_path: Path, database: str | None) -> None:
+    with panel(made(tmp_path, database=database)) as found, ThreadPoolExecutor(4) as together:
+        found.invite(["i"])
+        names = [f"n{n}" for n in range(4)]
+        enrolled = [*together.map(lambda name: found.enrol("b", name, name, "en", "i"), names)]
+        assert enrolled == found.listeners() * 4
 
 
 def test_a_secret_that_the_server_did_not_make_is_not_taken(tmp_path: Path) -> None:
