@@ -243,13 +243,13 @@ def durations(recipe: Recipe, clips: Mapping[str, Mapping[str, Stimulus]]) -> di
     asked = recipe.evaluate.listen
     found = {}
     for item, row in clips.items():
-        longest = [_length_s(recipe, stimulus) for stimulus in row.values()]
+        longest_s = _longest_s(recipe, row)  # which all clips of a sentence are padded to
         if asked.method in design.SLIDERS:
-            heard = sum(longest) + max(longest) * (asked.method == "mushra")
-            found[item] = _HEARD_AGAIN * heard + _TO_ANSWER_S[asked.method] * len(row)
+            clips_heard = len(row) + (asked.method == "mushra")
+            found[item] = _HEARD_AGAIN * longest_s * clips_heard + _TO_ANSWER_S[asked.method] * len(row)
         else:
             slots = {"acr": 1, "abx": 3}.get(asked.method, 2)
-            found[item] = _HEARD_AGAIN * max(longest) * slots + _TO_ANSWER_S[asked.method]
+            found[item] = _HEARD_AGAIN * longest_s * slots + _TO_ANSWER_S[asked.method]
     return found
 
 

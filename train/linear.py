@@ -16,9 +16,12 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as PeftLinear
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from train.rows import NewRows
 
 _ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 _WORTH = 2**22  # multiplications from which oneDNN's product is the faster one
@@ -27,9 +30,14 @@ _BITS = 16
 
 
 def quicken(model: torch.nn.Module) -> None:
-    """Have a model's linear layers, and plain LoRA on them, compute so wherever they can; others stay as they are."""
+    """Have a model's linear layers, and plain LoRA on them, compute so wherever they can; others stay as they are.
+
+    And its new rows, as `train.rows` says.
+    """
     for module in model.modules():
-        if type(module) is PeftLinear:
+        if type(module) is TrainableTokensLayer:
+            module.__class__ = NewRows
+        elif type(module) is PeftLinear:
             module.__class__ = LowRank
         elif type(module) is torch.nn.Linear and _ONEDNN:
             module.__class__ = Plain
