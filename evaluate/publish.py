@@ -115,7 +115,7 @@ def take_back(recipe: Recipe, place: str, reason: str | None, delete: bool) -> i
     print(f"revoked for training and evaluation: {listed}")
     done = targets.take_back(place, tombstone(recipe, sorted(weights), reason, now), listed, delete)
     print(done)
-    print(f"{sources.settle(recipe, place, done)} tasks of withdrawals closed")
+    print(f"tasks of withdrawals closed: {sources.settle(recipe, place, done)}")
     return 0
 
 

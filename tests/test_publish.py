@@ -439,7 +439,7 @@ def test_on_the_hub_and_taken_back_by_a_withdrawal(
     capsys.readouterr()
     assert run(recipe, action="revoke", reason="a speaker took the consent back") == 0
     out = capsys.readouterr().out
-    assert "deleted and gated, and a card says so" in out and "1 tasks of withdrawals closed" in out
+    assert "deleted and gated, and a card says so" in out and "tasks of withdrawals closed: 1" in out
     assert tasks(recipe) == ["done"]
     assert set(made.files) == {".gitattributes", "README.md", "revocations.json"} and not made.large
     assert "a speaker took the consent back" in made.files["README.md"].decode()
