@@ -55,8 +55,8 @@ def compare(recipe: Recipe, folder: Path) -> str:
 
     Raises UserError when it does not load, or gives something else than the evaluation kept.
     """
-    kept, _ = systems.render(recipe, "adapter", probes(recipe))
     again = _in_a_fresh_process(recipe, folder)
+    kept, _ = systems.render(recipe, "adapter", probes(recipe))
     worst = 0.0
     for one in kept:
         if recipe.train.recognises:
