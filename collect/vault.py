@@ -15,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from collect.keys import KeyStore
+from recipes.provenance import onto_the_disk
 from recipes.schema import UserError
 
 _DAY_S = 86_400
@@ -41,7 +42,7 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
     for parent in {path.parent for path in paths}:
         if not parent.is_dir():
             parent.mkdir(parents=True, exist_ok=True)
-            _sync(folder)
+            onto_the_disk(folder)
     parts = [path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}") for path in paths]
     try:
         sealed = (keys.seal(sound.speaker, flac(sound), sound.name) for sound in sounds)
@@ -56,7 +57,7 @@ def put(folder: Path, keys: KeyStore, sounds: Sequence[Sound]) -> list[str]:
         for part in parts:
             part.unlink(missing_ok=True)
     for parent in {path.parent for path in paths}:
-        _sync(parent)
+        onto_the_disk(parent)
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
@@ -114,11 +115,3 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:  # of a full disk the system does not say which
         raise OSError(error.errno, error.strerror, str(path.parent)) from None
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,6 +6,7 @@ It is noted purpose by purpose, so that taking one back finds the evaluation as 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from evaluate.blind import ANCHORS, RECORDINGS
 from evaluate.items import Rendered
 from evaluate.systems import needs
 from recipes.provenance import mark_withdrawn
@@ -15,12 +16,7 @@ from train.adapter import open_dataset, sources
 
 Uses = dict[Purpose, set[str]]  # purpose → ids of clips
 
-_RECORDED = (
-    "recordings",
-    "anchor_low",
-    "anchor_mid",
-    "anchor_flat",
-)  # listeners hear speakers themselves
+_RECORDED = (RECORDINGS, *ANCHORS, "anchor_flat")  # listeners hear speakers themselves
 
 
 def of(recipe: Recipe, rendered: Sequence[Rendered]) -> Uses:

@@ -143,6 +143,15 @@ def make_secret(path: Path, size: int = 32) -> None:
         pass
 
 
+def onto_the_disk(path: Path) -> None:
+    """A file, or a folder's names, as they are now: a power cut leaves no half of them."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from recipes.provenance import onto_the_disk
 from recipes.schema import UserError
 from train.sharding import in_one_piece
 
@@ -33,7 +34,7 @@ def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], states: dict
         save_file(weights, part / "weights.safetensors")
         torch.save(states, part / "rest.pt")
         for path in (*part.iterdir(), part):
-            _onto_the_disk(path)
+            onto_the_disk(path)
     shutil.rmtree(whole, ignore_errors=True)
     os.replace(part, whole)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:
@@ -79,7 +80,7 @@ def save_trained(weights: dict[str, torch.Tensor], path: Path) -> None:
     try:
         with full_disk_named(part):
             save_file(weights, part)
-            _onto_the_disk(part)
+            onto_the_disk(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -115,15 +116,6 @@ def full_disk_named(path: Path) -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
-
-
-def _onto_the_disk(path: Path) -> None:
-    """A file, or a folder's names, as they are now: a power cut leaves no half of them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def random_states() -> dict[str, Any]:
